@@ -1,0 +1,74 @@
+"""Who answers: base models, how they are tuned and asked.
+
+- `recipe`: how a model is tuned, as a value
+- `protocol`: what the rest of the project asks of a model
+- `reference`: which model a study means, found without loading it
+- `embedded`, `encoding`, `adapters`, `tuning`, `asking`, `engine`: the torch side
+
+Importing this room needs no torch and costs little; `load` and `numeric_type` import it, which
+takes seconds.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from crosstune.errors import MissingExtra
+from crosstune.models.protocol import (
+    ChoiceAnswer,
+    LanguageModel,
+    Progress,
+    Proof,
+    TextAnswer,
+    Tuning,
+)
+from crosstune.models.recipe import Recipe
+from crosstune.models.reference import ModelReference, resolve
+
+__all__ = [
+    "ChoiceAnswer",
+    "LanguageModel",
+    "ModelReference",
+    "Progress",
+    "Proof",
+    "Recipe",
+    "TextAnswer",
+    "Tuning",
+    "load",
+    "numeric_type",
+    "resolve",
+]
+
+
+def load(reference: ModelReference, *, numeric_type: str, device: str = "auto") -> LanguageModel:
+    """Load a base model, resident from now on.
+
+    Args:
+        reference: What `resolve` found.
+        numeric_type: `bfloat16` or `float32`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        MissingExtra: torch, transformers or peft is not installed.
+        InputError: The model or the device cannot be used.
+    """
+    _require_torch()
+    from crosstune.models.engine import TorchModel
+
+    return TorchModel.load(reference, numeric_type=numeric_type, device=device)
+
+
+def numeric_type(requested: str, *, device: str = "auto") -> str:
+    """What `auto` means here: bfloat16 where the hardware is fast at it, else float32."""
+    if requested != "auto":
+        return requested
+    _require_torch()
+    from crosstune.models.engine import fast_numeric_type
+
+    return fast_numeric_type(device)
+
+
+def _require_torch() -> None:
+    missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
+    if missing:
+        raise MissingExtra(f"Loading a language model (missing: {', '.join(missing)})", "models")

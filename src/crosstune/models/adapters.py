@@ -1,0 +1,151 @@
+"""Tuned weights as files, and the proof that they are the ones that answer.
+
+A folder of tuned weights holds `adapter_config.json` and `adapter_model.safetensors` in PEFT's
+format (LoRA) or `model.safetensors` (full tuning), and `proof.json`: the hash of the tensors, the
+hash of the base's weights, and what the tuned model said to the probe when it was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from crosstune.errors import ProofFailure
+
+ADAPTER_FILE = "adapter_model.safetensors"
+FULL_FILE = "model.safetensors"
+PROOF_FILE = "proof.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is written when weights are made, to be proved whenever they answer.
+
+    Attributes:
+        base: Public identity of the base.
+        base_sha256: Hash of the base's weights in the numeric type they were tuned and asked in.
+        tensors_sha256: Hash of the tuned tensors.
+        numeric_type: Numeric type of the base.
+        probe: Log-probabilities the tuned model gave on the probe, in nats.
+        distance_from_base: Largest difference from the bare base on the probe, in nats.
+    """
+
+    base: str
+    base_sha256: str
+    tensors_sha256: str
+    numeric_type: str
+    probe: tuple[float, ...]
+    distance_from_base: float
+
+    def write(self, folder: Path) -> None:
+        """Store as `proof.json`."""
+        (folder / PROOF_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @staticmethod
+    def read(folder: Path) -> Record:
+        """Read `proof.json`.
+
+        Raises:
+            ProofFailure: It is missing or broken.
+        """
+        try:
+            fields = json.loads((folder / PROOF_FILE).read_text())
+            fields["probe"] = tuple(fields["probe"])
+            return Record(**fields)
+        except (OSError, ValueError, TypeError, KeyError):
+            raise ProofFailure("the proof of the tuned weights is missing or broken") from None
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of names, numeric types, shapes and bytes, in order of names; about 1 GB/s."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous().cpu()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_adapter(model: PeftModel, folder: Path, *, base: str) -> str:
+    """Write a LoRA adapter in PEFT's format, naming the base by its public name.
+
+    Returns:
+        Hash of the adapter's tensors.
+    """
+    tensors = adapter_tensors(model)
+    save_file(tensors, folder / ADAPTER_FILE, metadata={"format": "pt"})
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = base
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+    return tensors_sha256(tensors)
+
+
+def adapter_tensors(model: PeftModel) -> dict[str, Tensor]:
+    """The attached adapter's tensors under the names they have in its file."""
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return {name: tensor.detach().contiguous() for name, tensor in state.items()}
+
+
+def load_tensors(folder: Path) -> dict[str, Tensor]:
+    """Tensors of a folder of tuned weights.
+
+    Raises:
+        ProofFailure: The file is missing, truncated or not safetensors.
+    """
+    file = folder / (ADAPTER_FILE if (folder / ADAPTER_FILE).exists() else FULL_FILE)
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ProofFailure(f"{file.name} cannot be read ({error})") from None
+
+
+def lora_config(folder: Path) -> LoraConfig:
+    """The adapter's configuration, rebuilt from its JSON alone."""
+    try:
+        config: LoraConfig = LoraConfig.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise ProofFailure(f"adapter_config.json cannot be read ({error})") from None
+    return config
+
+
+def keep_inputs_low(model: PeftModel) -> None:
+    """Spare PEFT's cast of every layer's input to fp32: twice the time for a tiny product.
+
+    The forward pass must then run under autocast; the weights stay fp32.
+    """
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False  # type: ignore[assignment]
+
+
+def inactive_layers(model: PeftModel) -> list[str]:
+    """Names of LoRA layers that would be skipped, merged or switched when the model answers."""
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, LoraLayer)}
+    if not layers:
+        return ["(no LoRA layer is attached)"]
+    return [
+        name
+        for name, layer in layers.items()
+        if layer.disable_adapters or layer.merged or list(layer.active_adapters) != ["default"]
+    ]
+
+
+def is_zero(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether every LoRA B is zero: the adapter changes nothing."""
+    return not any(
+        bool(t.any())
+        for name, t in tensors.items()
+        if "lora_B" in name or "lora_embedding_B" in name
+    )

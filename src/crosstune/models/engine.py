@@ -1,0 +1,409 @@
+"""The torch engine: one resident base, adapters attached, tuned, swapped and removed.
+
+Loading costs seconds; everything after reuses it. The base's own tensors are never written to, so
+taking an adapter or tuned weights off gives the base back bit for bit.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, logging
+
+from crosstune.errors import InputError, JobFailure, OutOfMemory, ProofFailure
+from crosstune.models import adapters, asking, tuning
+from crosstune.models.embedded import embedded_folder
+from crosstune.models.encoding import Encoder
+from crosstune.models.protocol import ChoiceAnswer, Progress, Proof, TextAnswer, Tuning
+from crosstune.models.recipe import Recipe
+from crosstune.models.reference import ModelReference
+from crosstune.tasks.example import Prompt
+
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5}
+"""Largest probe error in nats between machines: fp32 differs by about 2e-5, bf16 by up to 0.4."""
+
+SESSION_TOLERANCE = 1e-4
+"""Largest probe error within one process, where the same computation is repeated."""
+
+_PROBES = (
+    "The capital of France is",
+    "Question: Is water wet? Answer:",
+    "12 + 7 =",
+    "The film was dull, slow and far too long. Sentiment:",
+)
+_PROBED_TOKENS = 64
+
+_NUMERIC_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def fast_numeric_type(device: str = "auto") -> str:
+    """bfloat16 where the hardware computes it fast, else float32."""
+    if _device(device).type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    # These two ask the processor; torch has no public name for them yet.
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if fast and platform.machine() in {"x86_64", "AMD64"} else "float32"
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"There is no device called '{name}'; say auto, cpu or cuda") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"The device '{name}' is not there ({torch.cuda.device_count()} GPUs)")
+    return device
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    """What answers at the moment, with what it said to the probe when it was attached."""
+
+    record: adapters.Record
+    said: Tensor
+
+
+class TorchModel:
+    """A causal language model of transformers with PEFT adapters; see `protocol.LanguageModel`."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        encoder: Encoder,
+        *,
+        reference: ModelReference,
+        numeric_type: str,
+    ) -> None:
+        self._base = model
+        self._model: asking.Model = model
+        self._encoder = encoder
+        self._reference = reference
+        self._numeric_type = numeric_type
+        self._originals = {name: p.data for name, p in model.named_parameters()}
+        model.eval().requires_grad_(False)
+        self._base_sha256 = adapters.tensors_sha256(self._originals)
+        said = self._probe()
+        self._bare = _Attached(self._record(self._base_sha256, said, 0.0), said)
+        self._attached = self._bare
+
+    @staticmethod
+    def load(reference: ModelReference, *, numeric_type: str, device: str = "auto") -> TorchModel:
+        """Load weights and tokenizer; safetensors only, and never code from a model's folder.
+
+        Raises:
+            InputError: The files cannot be loaded, or the device is not there.
+        """
+        place = _device(device)
+        where, revision = reference.name, reference.revision or None
+        if reference.kind == "embedded":
+            where = str(embedded_folder())
+        elif reference.folder is not None:
+            where = str(reference.folder)
+        logging.disable_progress_bar()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                where, revision=revision, trust_remote_code=False
+            )
+            model = AutoModelForCausalLM.from_pretrained(
+                where,
+                revision=revision,
+                dtype=_NUMERIC_TYPES[numeric_type],
+                use_safetensors=True,
+                trust_remote_code=False,
+            )
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            reason = str(error).replace(where, reference.name).strip().splitlines()[0]
+            raise InputError(f"The model '{reference.name}' cannot be loaded: {reason}") from None
+        # Every place a tokenizer or a configuration may state a limit; absurd defaults drop out.
+        config = model.config.get_text_config()
+        limits = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
+        longest = min((n for n in limits if n and n < 10**9), default=4096)
+        model.to(place)  # type: ignore[arg-type]  # transformers decorates it out of its type
+        return TorchModel(
+            model,
+            Encoder(tokenizer, longest),
+            reference=reference,
+            numeric_type=numeric_type,
+        )
+
+    @property
+    def identity(self) -> str:
+        """Name and content of the base."""
+        return self._reference.identity
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether prompts with turns can be rendered."""
+        return self._encoder.has_chat_template
+
+    def tune(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        recipe: Recipe,
+        seed: int,
+        folder: Path,
+        progress: Progress,
+    ) -> Tuning:
+        """Tune from the bare base and write weights and proof; see the protocol."""
+        self.detach()
+        lessons = self._encoder.lessons(prompts, max_tokens=recipe.max_tokens)
+        torch.manual_seed(seed)
+        with self._lora(recipe) if recipe.method == "lora" else self._masters() as trained:
+            report = tuning.tune(
+                self._model,
+                lessons,
+                trained=trained,
+                recipe=recipe,
+                seed=seed,
+                arithmetic=self._arithmetic,
+                progress=progress,
+            )
+            digest = self._save(folder, recipe)
+        self._prove_new(folder, digest)
+        return report
+
+    def attach(self, folder: Path) -> Proof:
+        """Answer as the tuned model of that folder from now on."""
+        self.detach()
+        record = adapters.Record.read(folder)
+        if record.base_sha256 != self._base_sha256 or record.numeric_type != self._numeric_type:
+            raise ProofFailure(
+                f"the weights were made from another base ({record.base}, "
+                f"{record.numeric_type}, {record.base_sha256[:12]}…)"
+            )
+        tensors = adapters.load_tensors(folder)
+        if (found := adapters.tensors_sha256(tensors)) != record.tensors_sha256:
+            raise ProofFailure(
+                f"the file of tuned weights is altered: its tensors' hash is {found[:12]}…, "
+                f"not {record.tensors_sha256[:12]}… as recorded"
+            )
+        try:
+            self._put_on(folder, tensors)
+            self._attached = _Attached(record, self._probe())
+            return self.check()
+        except BaseException:
+            self.detach()
+            raise
+
+    def detach(self) -> None:
+        """Answer as the bare base from now on, bit for bit."""
+        if isinstance(self._model, PeftModel):
+            self._model.unload()
+        for name, parameter in self._base.named_parameters():
+            parameter.data = self._originals[name]
+            parameter.grad = None
+        self._base.eval().requires_grad_(False)
+        self._model = self._base
+        self._attached = self._bare
+
+    def check(self) -> Proof:
+        """Prove that what answers is what was recorded."""
+        attached = self._attached
+        record = attached.record
+        found = adapters.tensors_sha256(self._tensors())
+        if found != record.tensors_sha256:
+            raise ProofFailure(
+                f"the attached tensors' hash is {found[:12]}…, not "
+                f"{record.tensors_sha256[:12]}… as recorded"
+            )
+        if isinstance(self._model, PeftModel) and (idle := adapters.inactive_layers(self._model)):
+            raise ProofFailure(f"the adapter does not take part in the answers: {idle[0]}")
+        now = self._probe()
+        drift = float((now - attached.said).abs().max())
+        error = float((now - torch.tensor(record.probe)).abs().max())
+        distance = float((now - self._bare.said).abs().max())
+        if not drift <= SESSION_TOLERANCE:
+            raise ProofFailure(
+                "the model answers the probe otherwise than when it was attached "
+                f"({drift:.2g} nats)"
+            )
+        if not error <= TOLERANCE[self._numeric_type]:
+            raise ProofFailure(
+                f"the model misses what it said to the probe when it was made by {error:.2g} nats"
+            )
+        if record.distance_from_base > 0 and distance == 0:
+            raise ProofFailure("the model answers the probe exactly as the bare base does")
+        return Proof(self._base_sha256, found, error, distance)
+
+    def score_choices(
+        self, prompts: Sequence[Prompt], *, tokens_per_batch: int, progress: Progress
+    ) -> list[ChoiceAnswer]:
+        """Log-likelihood of every continuation; see the protocol."""
+        encoded = self._encoder.branches(prompts)
+        with _memory_told(tokens_per_batch), self._arithmetic():
+            return asking.score_choices(
+                self._model, encoded, budget=tokens_per_batch, progress=progress
+            )
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        stop: Sequence[str],
+        max_new_tokens: int,
+        tokens_per_batch: int,
+        progress: Progress,
+    ) -> list[TextAnswer]:
+        """Greedy text after every prompt; see the protocol."""
+        encoded = self._encoder.contexts(prompts, room=max_new_tokens)
+        tokenizer = self._encoder.tokenizer
+        with _memory_told(tokens_per_batch), self._arithmetic():
+            return asking.generate(
+                self._model,
+                encoded,
+                decode=lambda tokens: str(tokenizer.decode(tokens, skip_special_tokens=True)),
+                ends=self._ends(),
+                stop=stop,
+                max_new_tokens=max_new_tokens,
+                budget=tokens_per_batch,
+                progress=progress,
+            )
+
+    def _ends(self) -> frozenset[int]:
+        stated = self._base.generation_config.eos_token_id
+        ends = stated if isinstance(stated, list) else [stated]
+        return frozenset(
+            token for token in (*ends, self._encoder.tokenizer.eos_token_id) if token is not None
+        )
+
+    def _probe(self) -> Tensor:
+        """Log-probabilities of fixed tokens after fixed texts, through the asking path."""
+        rows = [self._encoder.tokenizer(text)["input_ids"] for text in _PROBES]
+        batch = asking.Padded.of(rows, left=True, device=self._base.device)
+        at = torch.arange(len(rows), device=batch.ids.device)
+        with torch.inference_mode(), self._arithmetic():
+            table = asking.log_probabilities(
+                self._model,
+                batch,
+                at,
+                torch.full_like(at, batch.ids.shape[1] - 1),
+                attention_mask=batch.mask,
+                position_ids=(batch.mask.cumsum(1) - 1).clamp(min=0),
+                use_cache=False,
+            )
+        # Spread over the vocabulary, so that any change of the last state shows.
+        step = max(1, table.shape[1] // _PROBED_TOKENS)
+        return table[:, ::step].flatten().cpu()
+
+    def _record(self, digest: str, said: Tensor, distance: float) -> adapters.Record:
+        return adapters.Record(
+            base=self._reference.identity,
+            base_sha256=self._base_sha256,
+            tensors_sha256=digest,
+            numeric_type=self._numeric_type,
+            probe=tuple(said.tolist()),
+            distance_from_base=distance,
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The tensors that make the attached model what it is."""
+        if isinstance(self._model, PeftModel):
+            return adapters.adapter_tensors(self._model)
+        return {name: p.data for name, p in self._base.named_parameters()}
+
+    @contextmanager
+    def _lora(self, recipe: Recipe) -> Iterator[list[nn.Parameter]]:
+        """The base with a fresh adapter in fp32; bare again afterwards."""
+        modules = recipe.target_modules
+        config = LoraConfig(
+            r=recipe.rank,
+            lora_alpha=recipe.alpha,  # type: ignore[arg-type]  # a fraction works too
+            lora_dropout=recipe.dropout,
+            target_modules=modules if isinstance(modules, str) else list(modules),
+            task_type="CAUSAL_LM",
+        )
+        try:
+            self._model = get_peft_model(self._base, config, autocast_adapter_dtype=True)
+        except ValueError as error:
+            raise JobFailure(f"target_modules: {str(error).splitlines()[0]}") from None
+        adapters.keep_inputs_low(self._model)
+        try:
+            yield [p for p in self._model.parameters() if p.requires_grad]
+        finally:
+            self.detach()
+
+    @contextmanager
+    def _masters(self) -> Iterator[list[nn.Parameter]]:
+        """All weights as fp32 copies, since bf16 loses small updates; bare again afterwards."""
+        for parameter in self._base.parameters():
+            parameter.data = parameter.data.to(torch.float32, copy=True)
+            parameter.requires_grad_(True)
+        try:
+            yield list(self._base.parameters())
+        finally:
+            self.detach()
+
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        """Compute in the study's numeric type wherever weights are kept in fp32.
+
+        Left after each step of tuning: within one such context torch keeps converted copies of
+        weights and would not see them change.
+        """
+        low = _NUMERIC_TYPES[self._numeric_type]
+        return torch.autocast(self._base.device.type, dtype=low, enabled=low != torch.float32)
+
+    def _save(self, folder: Path, recipe: Recipe) -> str:
+        """Write the tuned weights as they will be asked; returns their hash."""
+        if isinstance(self._model, PeftModel):
+            tensors = adapters.adapter_tensors(self._model)
+            if adapters.is_zero(tensors) and recipe.learning_rate > 0:
+                raise JobFailure("tuning changed nothing: LoRA B is still all zero")
+            return adapters.save_adapter(self._model, folder, base=self._reference.name)
+        tensors = {
+            name: p.detach().to(_NUMERIC_TYPES[self._numeric_type]).contiguous().cpu()
+            for name, p in self._base.named_parameters()
+        }
+        save_file(tensors, folder / adapters.FULL_FILE, metadata={"format": "pt"})
+        return adapters.tensors_sha256(tensors)
+
+    def _put_on(self, folder: Path, tensors: dict[str, Tensor]) -> None:
+        if (folder / adapters.ADAPTER_FILE).exists():
+            self._model = PeftModel.from_pretrained(
+                self._base,
+                str(folder),
+                config=adapters.lora_config(folder),
+                torch_device=str(self._base.device),
+                autocast_adapter_dtype=True,
+                local_files_only=True,
+            ).eval()
+            adapters.keep_inputs_low(self._model)
+            return
+        if missing := self._originals.keys() ^ tensors.keys():
+            raise ProofFailure(f"the tuned weights do not fit the base: {sorted(missing)[0]}")
+        for name, parameter in self._base.named_parameters():
+            parameter.data = tensors[name].to(parameter.device)
+
+    def _prove_new(self, folder: Path, digest: str) -> None:
+        """Record what the stored weights say to the probe, read back from their file."""
+        try:
+            self._put_on(folder, adapters.load_tensors(folder))
+            said = self._probe()
+        finally:
+            self.detach()
+        if not bool(torch.isfinite(said).all()):
+            raise JobFailure("the tuned model's answers to the probe are not finite; tune slower")
+        distance = float((said - self._bare.said).abs().max())
+        self._record(digest, said, distance).write(folder)
+
+
+@contextmanager
+def _memory_told(budget: int) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not asking.is_out_of_memory(error):
+            raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise OutOfMemory(f"a batch of {budget} tokens does not fit the memory") from None

@@ -1,0 +1,164 @@
+"""What the rest of the project asks of a model. Needs no torch.
+
+A model is one resident base. At any time it answers either as the bare base or as one tuned
+model that was attached from its folder; `check` proves which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from crosstune.models.recipe import Recipe
+from crosstune.tasks.example import Prompt
+
+Progress = Callable[[int, int, str], None]
+"""Called with units done, units in all, and a short note (loss, tokens/s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceAnswer:
+    """How likely a model finds each choice of one prompt.
+
+    Attributes:
+        id: The prompt's id.
+        log_likelihoods: Natural logarithms, summed over a choice's tokens, in order of choices.
+        prompt_tokens: Tokens of the context the model read.
+        answer_tokens: Tokens of all choices that were scored.
+        truncated: Whether the context lost its beginning to fit the model.
+    """
+
+    id: str
+    log_likelihoods: tuple[float, ...]
+    prompt_tokens: int
+    answer_tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TextAnswer:
+    """What a model wrote after one prompt, cut before the first stop string.
+
+    `tokens` counts what was generated, an end-of-text token among them.
+    """
+
+    id: str
+    text: str
+    prompt_tokens: int
+    tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What tuning reports, to be stored beside the weights.
+
+    Attributes:
+        losses: Mean loss (nats a token) of every optimiser step, in order.
+        examples: Training examples.
+        tokens: Tokens read, over all epochs, padding not counted.
+        loss_tokens: Tokens that carried loss, over all epochs.
+        truncated: Examples that lost tokens to `max_tokens`.
+        seconds: Wall time of the loop.
+    """
+
+    losses: tuple[float, ...]
+    examples: int
+    tokens: int
+    loss_tokens: int
+    truncated: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Evidence of which weights answer.
+
+    Attributes:
+        base_sha256: Hash of the base's weights as loaded.
+        tensors_sha256: Hash of the attached tensors (the base's own when nothing is attached).
+        probe_error: Largest difference, in nats, between the probe's log-probabilities now and
+            as recorded when the weights were made.
+        distance_from_base: Largest difference, in nats, between the probe's log-probabilities
+            now and those of the bare base; small for a sham source.
+    """
+
+    base_sha256: str
+    tensors_sha256: str
+    probe_error: float
+    distance_from_base: float
+
+
+class LanguageModel(Protocol):
+    """One resident base model that can be tuned and asked."""
+
+    @property
+    def identity(self) -> str:
+        """Name and content of the base, the same text as `ModelReference.identity`."""
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether prompts with turns can be rendered."""
+
+    def tune(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        recipe: Recipe,
+        seed: int,
+        folder: Path,
+        progress: Progress,
+    ) -> Tuning:
+        """Tune from the bare base, write weights and their proof into an existing empty folder.
+
+        The same prompts, recipe and seed give the same weights on the same machine. The model is
+        the bare base again afterwards, also after a failure.
+
+        Raises:
+            JobFailure: A loss that is not finite, LoRA B all zero after steps at a rate above 0,
+                no token that carries loss, or out of memory.
+        """
+
+    def attach(self, folder: Path) -> Proof:
+        """Answer as the tuned model of that folder from now on; proves it as `check` does.
+
+        Raises:
+            ProofFailure: The folder's weights are altered, or not made from this base.
+        """
+
+    def detach(self) -> None:
+        """Answer as the bare base from now on, bit for bit."""
+
+    def check(self) -> Proof:
+        """Prove that the attached tensors and the asking path are those that were recorded.
+
+        Raises:
+            ProofFailure: They are not; says what differs.
+        """
+
+    def score_choices(
+        self, prompts: Sequence[Prompt], *, tokens_per_batch: int, progress: Progress
+    ) -> list[ChoiceAnswer]:
+        """Log-likelihood of every continuation; answers in the order of the prompts.
+
+        Raises:
+            OutOfMemory: A batch did not fit.
+            JobFailure: A continuation alone is longer than the model takes.
+        """
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        stop: Sequence[str],
+        max_new_tokens: int,
+        tokens_per_batch: int,
+        progress: Progress,
+    ) -> list[TextAnswer]:
+        """Greedy text after every prompt; answers in the order of the prompts.
+
+        Raises:
+            OutOfMemory: A batch did not fit.
+        """

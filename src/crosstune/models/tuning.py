@@ -1,0 +1,200 @@
+"""The tuning loop: AdamW over batches of like length, loss where it counts.
+
+Only tokens that carry loss reach the output layer. A batch is cut into pieces that fit; each
+token weighs the same whatever the cut, so pieces change rounding only. Costs about three forward
+passes (LoRA) a token; memory is one piece's activations, the trained weights and their two moments.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crosstune.errors import JobFailure
+from crosstune.models.asking import Model, Padded, batches, is_out_of_memory, output_at
+from crosstune.models.encoding import Encoded
+from crosstune.models.protocol import Progress, Tuning
+from crosstune.models.recipe import Recipe
+
+_PIECE_TOKENS = 2048
+"""Padded tokens of one piece of a batch; halved when it does not fit the memory."""
+
+_WINDOW = 16
+"""Batches whose examples are sorted by length together: more pads less, but mixes less."""
+
+
+def tune(
+    model: Model,
+    lessons: Sequence[Encoded],
+    *,
+    trained: Sequence[nn.Parameter],
+    recipe: Recipe,
+    seed: int,
+    arithmetic: Callable[[], AbstractContextManager[None]],
+    progress: Progress,
+) -> Tuning:
+    """Tune the given weights in place.
+
+    Args:
+        model: The model, adapters attached or full; put into training mode here.
+        lessons: Encoded training examples.
+        trained: Weights to change, in fp32.
+        recipe: How.
+        seed: Decides order and dropout (initialisation is the caller's).
+        arithmetic: Context of each forward pass (its numeric type).
+        progress: Told after each step, with loss and tokens/s.
+
+    Raises:
+        JobFailure: Nothing carries loss, a loss is not finite, or one example does not fit.
+    """
+    starts = [1 if recipe.loss == "all" else lesson.start for lesson in lessons]
+    if not any(len(lesson.tokens) > s for lesson, s in zip(lessons, starts, strict=True)):
+        raise JobFailure("no token of the training examples carries loss")
+    steps = [
+        step
+        for epoch in range(recipe.epochs)
+        for step in epoch_batches(
+            [len(x.tokens) for x in lessons], recipe.batch_size, (seed, epoch)
+        )
+    ]
+    optimizer = _adamw(trained, recipe)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factors(recipe, len(steps)))
+    torch.manual_seed(seed)
+    model.train()
+    losses, read, began, piece = [], 0, time.perf_counter(), _PIECE_TOKENS
+    for number, step in enumerate(steps, 1):
+        rows = [(lessons[i].tokens, starts[i]) for i in step]
+        loss, piece = _step_gradient(model, rows, piece, arithmetic)
+        if not math.isfinite(loss):
+            raise JobFailure(f"the loss is {loss} at step {number} of {len(steps)}; tune slower")
+        if recipe.clip:
+            nn.utils.clip_grad_norm_(trained, recipe.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+        losses.append(loss)
+        read += sum(len(tokens) for tokens, _ in rows)
+        rate = read / (time.perf_counter() - began)
+        progress(number, len(steps), f"loss {loss:.3f}, {rate:.0f} tokens/s")
+    model.eval()
+    return Tuning(
+        losses=tuple(losses),
+        examples=len(lessons),
+        tokens=read,
+        loss_tokens=recipe.epochs
+        * sum(len(x.tokens) - s for x, s in zip(lessons, starts, strict=True)),
+        truncated=sum(lesson.truncated for lesson in lessons),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def epoch_batches(
+    lengths: Sequence[int], size: int, seed: int | tuple[int, ...]
+) -> Iterator[list[int]]:
+    """One epoch's batches: random, yet of like length within a batch.
+
+    Examples are shuffled, sorted within windows of some batches, cut, and the batches shuffled.
+
+    Args:
+        lengths: Tokens of each example.
+        size: Examples a batch; the last ones may be fewer.
+        seed: Decides the order, together with the lengths.
+
+    Example:
+        >>> sorted(sum(epoch_batches([5, 1, 4, 2], 2, 0), []))
+        [0, 1, 2, 3]
+    """
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(lengths))
+    cut = []
+    for start in range(0, len(order), size * _WINDOW):
+        window = sorted(order[start : start + size * _WINDOW].tolist(), key=lambda i: -lengths[i])
+        cut += [window[at : at + size] for at in range(0, len(window), size)]
+    for i in generator.permutation(len(cut)):
+        yield cut[i]
+
+
+def rate_factors(recipe: Recipe, steps: int) -> Callable[[int], float]:
+    """Learning rate of each step as a factor of the peak, in [0, 1].
+
+    Warm-up rises linearly to 1 and never starts at 0: a first step at rate 0 would be wasted.
+
+    Example:
+        >>> f = rate_factors(Recipe(warmup=0.5, schedule="linear"), 4)
+        >>> [round(f(step), 2) for step in range(4)]
+        [0.33, 0.67, 1.0, 0.5]
+    """
+    rising = math.floor(recipe.warmup * steps)
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        left = (step - rising) / max(1, steps - rising)
+        if recipe.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * left))
+        return 1.0 - left if recipe.schedule == "linear" else 1.0
+
+    return factor
+
+
+def _adamw(trained: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW; biases and norms do not decay."""
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=recipe.learning_rate, fused=True
+    )
+
+
+def _step_gradient(
+    model: Model,
+    rows: list[tuple[list[int], int]],
+    piece: int,
+    arithmetic: Callable[[], AbstractContextManager[None]],
+) -> tuple[float, int]:
+    """Gradient of the mean loss over all loss tokens of a batch, and the piece that fitted."""
+    total = sum(len(tokens) - start for tokens, start in rows)
+    if total == 0:
+        return 0.0, piece
+    rows = sorted(rows, key=lambda row: -len(row[0]))
+    while True:
+        try:
+            cut = batches(range(len(rows)), lambda i: len(rows[i][0]), piece)
+            losses = []
+            for part in cut:
+                with arithmetic():
+                    loss = _piece_loss(model, [rows[i] for i in part]) / total
+                loss.backward()  # type: ignore[no-untyped-call]
+                losses.append(loss.detach())
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            model.zero_grad(set_to_none=True)
+            if piece < len(rows[0][0]):
+                raise JobFailure("one training example alone does not fit the memory") from None
+            piece //= 2
+        else:
+            return float(torch.stack(losses).sum()), piece
+
+
+def _piece_loss(model: Model, rows: list[tuple[list[int], int]]) -> Tensor:
+    """Summed loss of a piece, in nats."""
+    batch = Padded.of([tokens for tokens, _ in rows], left=False, device=model.device)
+    places = [
+        (row, at - 1, tokens[at])
+        for row, (tokens, start) in enumerate(rows)
+        for at in range(start, len(tokens))
+    ]
+    row, column, targets = torch.tensor(places or [(0, 0, 0)], device=model.device).unbind(1)
+    with output_at(model, row, column, exact=False):
+        logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits[0]
+    loss = nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+    return loss if places else loss * 0.0

@@ -1,0 +1,71 @@
+"""The values that leave this room: an example, a prompt, a condition. Plain and frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ChatTemplate = Literal["none", "model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a task, rendered with one prompt variant.
+
+    Attributes:
+        id: Stable name: depends on the row's content only (equal rows get a counter behind it).
+        context: The question as the model reads it, without demonstrations or description.
+        choices: The answers to choose from; empty for a text task.
+        label: Position of the right choice; None for a text task.
+        references: Right answers; for a choice task the one right choice. Never empty.
+    """
+
+    id: str
+    context: str
+    choices: tuple[str, ...]
+    label: int | None
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is asked or tuned on: one example in its final wording.
+
+    Attributes:
+        id: The example's id.
+        turns: (role, text) pairs for the model's chat template, the last one the user's;
+            empty when no template is used.
+        context: The text right before the answer; with turns, what follows them (mostly empty).
+        continuations: For a choice task what may follow the context, delimiter included, in the
+            order of the example's choices; empty for a text task.
+        completion: The right answer with its delimiter: what tuning teaches.
+    """
+
+    id: str
+    turns: tuple[tuple[str, str], ...]
+    context: str
+    continuations: tuple[str, ...]
+    completion: str
+
+
+class Condition(BaseModel):
+    """How a target is asked.
+
+    Attributes:
+        name: Its word in the matrix; decides nothing else.
+        examples: Number of test examples, the same ones for every model; fewer when the task
+            has fewer.
+        shots: Number of demonstrations before each question, the same for every example.
+        prompt: Prompt variant of the task.
+        chat_template: `none`: bare text; `model`: the model's own template.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "zero-shot"
+    examples: int = Field(default=200, gt=0)
+    shots: int = Field(default=0, ge=0, le=64)
+    prompt: str = "default"
+    chat_template: ChatTemplate = "none"
