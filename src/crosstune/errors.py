@@ -7,7 +7,13 @@ is wrong, where, and what to do. Anything else that escapes is a defect of ours.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 
 class CrosstuneError(Exception):
@@ -63,3 +69,60 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def problems_in(error: ValidationError, keys: Mapping[object, Iterable[str]]) -> list[str]:
+    """What pydantic refused, in our words, each with its place; one problem a place.
+
+    Args:
+        error: What pydantic raised.
+        keys: Known keys, for hints, by the outermost key they stand under ("" for the outermost).
+    """
+    problems: dict[str, str] = {}
+    for details in error.errors(include_url=False):
+        problems.setdefault(_place(details["loc"]), _words(details, keys))
+    return [f"{place}: {words}" for place, words in problems.items()]
+
+
+def _place(location: Sequence[int | str]) -> str:
+    """Where a mistake stands: `recipes[0].rank`. The arms of a union are not places."""
+    place = ""
+    for part in location:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif "[" not in part:
+            place += f".{part}" if place else part
+    return place
+
+
+def _words(details: ErrorDetails, keys: Mapping[object, Iterable[str]]) -> str:
+    kind, given, context = details["type"], details["input"], details.get("ctx", {})
+    plain = isinstance(given, (str, int, float, bool)) or given is None
+    shown = repr(given)[:80] if plain else f"a {type(given).__name__}"
+    match kind:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            *owners, key = details["loc"]
+            known = keys.get(owners[0] if owners else "", ())
+            return f"there is no such key.{did_you_mean(str(key), known)}"
+        case "too_short" | "string_too_short":
+            return "must not be empty"
+        case "greater_than" if context["gt"] == 0:
+            return f"{shown} is not positive"
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            return f"{shown} is not allowed: it {_lowered(details['msg'])}"
+        case "finite_number":
+            return f"{shown} is not a finite number"
+        case "literal_error":
+            known = re.findall(r"'([^']*)'", context["expected"])
+            rule = f"one of {', '.join(known)}.{did_you_mean(str(given), known)}"
+            return f"{shown} is not {rule if known else context['expected']}"
+        case "value_error":
+            return str(context["error"])
+        case _:
+            return f"{_lowered(details['msg'])}, not {shown}"
+
+
+def _lowered(message: str) -> str:
+    return re.split(",| or instance of", message.removeprefix("Input "))[0]

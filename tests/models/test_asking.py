@@ -154,12 +154,20 @@ def test_text_ends_at_the_models_own_end(model: TorchModel) -> None:
 
 
 def test_no_logits_are_computed_that_nobody_reads(model: TorchModel) -> None:
-    seen = []
+    seen: list[tuple[int, ...]] = []
     head = model._base.get_output_embeddings()
-    hook = head.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0].shape[-2]))
-    asked(model, choice_prompts(10, ("A", "B")), 10_000)
+    hook = head.register_forward_hook(lambda _m, inputs, _o: seen.append(tuple(inputs[0].shape)))
+    prompts = choice_prompts(10, ("A", "B"))
+    asked(model, prompts, 10_000)
+    assert seen == [(1, 10, 32)]
+    seen.clear()
+    model.generate(prompts, stop=["e"], max_new_tokens=5, tokens_per_batch=10_000, progress=quiet)
     hook.remove()
-    assert seen == [10]
+    # One row for every prompt that is still being answered; never fewer dimensions merged.
+    assert [shape[::2] for shape in seen] == [(1, 32)] * len(seen)
+    counts = [shape[1] for shape in seen]
+    assert counts[0] == 10
+    assert counts == sorted(counts, reverse=True)
 
 
 def test_a_batch_that_does_not_fit_is_told(

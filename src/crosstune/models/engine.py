@@ -7,6 +7,7 @@ taking an adapter or tuned weights off gives the base back bit for bit.
 from __future__ import annotations
 
 import platform
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -324,7 +325,10 @@ class TorchModel:
             task_type="CAUSAL_LM",
         )
         try:
-            self._model = get_peft_model(self._base, config, autocast_adapter_dtype=True)
+            with warnings.catch_warnings():
+                # PEFT asks transformers for a property by its old name.
+                warnings.simplefilter("ignore", FutureWarning)
+                self._model = get_peft_model(self._base, config, autocast_adapter_dtype=True)
         except ValueError as error:
             raise JobFailure(f"target_modules: {str(error).splitlines()[0]}") from None
         adapters.keep_inputs_low(self._model)

@@ -1,0 +1,304 @@
+"""The command line: parse, call the library, print.
+
+Exit status: 0 done, 1 a cell failed or is missing, 2 the input is wrong, 130 interrupted. Each
+command imports what it needs, so that the light ones answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crosstune.errors import CrosstuneError, InputError
+
+if TYPE_CHECKING:
+    from crosstune.study.schema import Study
+    from crosstune.tasks import Task
+
+app = typer.Typer(
+    help="Tune one language model on each of several sources, ask every result every target.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+tasks_app = typer.Typer(help="Tasks: list, show, check.", no_args_is_help=True)
+app.add_typer(tasks_app, name="tasks")
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder of results.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Where results go.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="All if none.")]
+Patterns = Annotated[
+    list[str] | None, typer.Option("--tasks", metavar="GLOB", help="Task files; may be repeated.")
+]
+
+
+class Format(StrEnum):
+    """How a matrix is written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+def main() -> None:
+    """Run the command line; mistakes of the user are told without a traceback."""
+    with _told():
+        app()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except CrosstuneError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+@app.command()
+def demo(out: Out = None, device: Device = "auto") -> None:
+    """Run a small real study on the embedded model and print its matrix."""
+    from crosstune.study.schema import load_study
+
+    study = load_study(Path(__file__).parent / "study" / "demo.yaml")
+    _run(study, out=out or Path("crosstune-demo"), folder=Path.cwd(), device=device)
+
+
+@app.command()
+def run(file: StudyFile, out: Out = None, device: Device = "auto") -> None:
+    """Do what is missing of a study; the same command again continues."""
+    from crosstune.study.schema import load_study
+
+    study = load_study(file)
+    _run(study, out=out or _default_out(study), folder=file.parent, device=device)
+
+
+@app.command("plan")
+def plan_command(file: StudyFile, out: Out = None, device: Device = "auto") -> None:
+    """Show jobs, cells and a rough estimate of time and memory; loads no model."""
+    from crosstune.results.store import study_in
+    from crosstune.study.estimate import estimate
+    from crosstune.study.plan import plan
+    from crosstune.study.progress import duration
+    from crosstune.study.schema import load_study
+
+    study = load_study(file)
+    before = study_in(out or _default_out(study)).get("numeric_type", "")
+    planned = plan(study, folder=file.parent, device=device, numeric_type=before)
+    cost = estimate(planned)
+    print(
+        f"study    {study.name}: {len(study.sources)} sources × {len(study.targets)} targets × "
+        f"{len(study.recipes)} recipes × {len(study.conditions)} conditions × "
+        f"{len(study.seeds)} seeds"
+    )
+    print(f"model    {planned.model.identity} in {planned.numeric_type}")
+    print(f"jobs     {cost.jobs} (the bare base and {cost.jobs - 1} tuned models)")
+    print(f"cells    {cost.cells}")
+    print(f"tuning   {cost.tuning_examples} examples, about {cost.tuning_tokens} tokens")
+    print(f"asking   {cost.asking_examples} examples, about {cost.asking_tokens} tokens")
+    if cost.seconds is None or cost.bytes is None:
+        print("time     unknown, as the model's size is not known before it is loaded")
+    else:
+        print(f"time     about {duration(cost.seconds)} on this CPU (a rough estimate)")
+        print(f"memory   about {cost.bytes / 2**30:.1f} GiB (a rough estimate)")
+    for warning in planned.warnings:
+        print(f"note: {warning}")
+
+
+@app.command("status")
+def status_command(folder: Folder) -> None:
+    """Show what of a study is done, missing, and failed."""
+    from crosstune.results.status import status
+
+    now = status(folder)
+    print(f"study  {now.name}")
+    print(f"jobs   {now.jobs_done} of {now.jobs} done")
+    print(f"cells  {now.cells_done} of {now.cells} done, {now.cells - now.cells_done} missing")
+    for failure in now.failures:
+        print(f"failed: {failure}")
+    if now.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def matrix(
+    folder: Folder,
+    form: Annotated[Format, typer.Option("--format", help="How it is written.")] = Format.table,
+    out: Annotated[Path | None, typer.Option("--out", help="A file; else it is printed.")] = None,
+) -> None:
+    """Print or export the transfer matrix of a study."""
+    from crosstune.results.matrix import TransferMatrix
+    from crosstune.results.store import Store
+
+    found = TransferMatrix.of(Store(folder, tell=_complain))
+    if form is Format.parquet:
+        if out is None:
+            raise InputError("Parquet is not text: give a file with --out FILE")
+        _write(out, lambda: found.to_parquet(out))
+    else:
+        written = {Format.csv: found.to_csv, Format.json: found.to_json, Format.table: found.table}
+        text = written[form]().rstrip("\n") + "\n"
+        if out is None:
+            sys.stdout.write(text)
+        else:
+            _write(out, lambda: out.write_text(text, encoding="utf-8"))
+    for name in found.missing():
+        _complain(f"missing: {name}")
+
+
+@tasks_app.command("list")
+def tasks_list(patterns: Patterns = None) -> None:
+    """Names of all tasks with family, kind of answer, metric and licence."""
+    known = _tasks(patterns)
+    width = max(map(len, known), default=0)
+    for name, task in known.items():
+        print(
+            f"{name:{width}}  {task.family:14}  {task.kind:6}  {task.metrics[0]:12}  {task.licence}"
+        )
+
+
+@tasks_app.command("show")
+def tasks_show(names: Names = None, patterns: Patterns = None) -> None:
+    """What tasks are made of, with the first test example as a model reads it."""
+    import yaml
+
+    from crosstune import tasks
+
+    for task in _chosen(names, patterns):
+        print(yaml.safe_dump(task.described(), sort_keys=False, allow_unicode=True).rstrip())
+        items = tasks.examples(task, "test").items[:1]
+        for prompt in tasks.prompts(task, items, variant="default", chat_template="none"):
+            print(f"first test example:\n{prompt.context}\n→{prompt.completion}\n")
+
+
+@tasks_app.command("check")
+def tasks_check(names: Names = None, patterns: Patterns = None) -> None:
+    """Check the contracts of tasks: splits disjoint, labels distinct, the truth scores 1."""
+    from crosstune import tasks
+
+    wrong = 0
+    for task in _chosen(names, patterns):
+        problems = tasks.check(task)
+        wrong += bool(problems)
+        print(f"{task.name}: {'; '.join(problems) or 'good'}")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, device, numeric types, and what is missing with the command to mend it."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    print(f"{'python':14} {platform.python_version()} on {platform.machine()}")
+    for name, extra in _PACKAGES.items():
+        try:
+            print(f"{name:14} {version(name)}")
+        except PackageNotFoundError:
+            print(f"{name:14} missing: pip install 'crosstune[{extra}]'")
+    for label, finding in _FINDINGS.items():
+        try:
+            print(f"{label:14} {finding()}")
+        except CrosstuneError as error:
+            print(f"{label:14} {error}")
+
+
+def _run(study: Study, *, out: Path, folder: Path, device: str) -> None:
+    from crosstune.study.progress import Reporter
+    from crosstune.study.run import run as run_study
+
+    reporter = Reporter(sys.stderr)
+    reporter.say(f"results go to {out}")
+    try:
+        found = run_study(study, out=out, folder=folder, device=device, reporter=reporter)
+    except KeyboardInterrupt:
+        print(
+            "stopped: what was finished stays; run the same command again to continue",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+    print(found.table())
+    print(
+        f"\nresults: {out}  (matrix.csv: the matrix; scores/: every answer; adapters/: the models)"
+    )
+    for key, reason in found.reasons.items():
+        _complain(f"failed: {key[:12]}: {reason}")
+    if not found.is_complete:
+        _complain(f"{len(found.missing())} scores are missing; run the same command again")
+        raise typer.Exit(1)
+
+
+def _cpu() -> str:
+    from crosstune import models
+
+    return f"numeric type 'auto' means {models.numeric_type('auto', device='cpu')}"
+
+
+def _cuda() -> str:
+    from crosstune import models
+
+    return f"numeric type 'auto' means {models.numeric_type('auto', device='cuda')}"
+
+
+def _embedded_model() -> str:
+    from crosstune.models import embedded, reference
+
+    reference.embedded_file()
+    cached = embedded.cached_folder().is_dir()
+    return "installed" + (", unpacked in the cache" if cached else "; unpacked when first used")
+
+
+_FINDINGS = {"cpu": _cpu, "cuda": _cuda, "embedded model": _embedded_model}
+_PACKAGES = {
+    "crosstune": "all",
+    "torch": "models",
+    "transformers": "models",
+    "peft": "models",
+    "gguf": "models",
+    "datasets": "hub",
+}
+
+
+def _default_out(study: Study) -> Path:
+    return Path("studies") / study.name
+
+
+def _tasks(patterns: list[str] | None) -> dict[str, Task]:
+    from crosstune import tasks
+
+    return tasks.load(patterns or [], folder=Path.cwd())
+
+
+def _chosen(names: list[str] | None, patterns: list[str] | None) -> list[Task]:
+    from crosstune.errors import did_you_mean
+
+    known = _tasks(patterns)
+    unknown = [name for name in names or [] if name not in known]
+    if unknown:
+        told = [f"'{name}'.{did_you_mean(name, known)}" for name in unknown]
+        raise InputError("There is no task called", told)
+    return [known[name] for name in names or known]
+
+
+def _write(path: Path, write: Callable[[], object]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _complain(line: str) -> None:
+    print(line, file=sys.stderr)

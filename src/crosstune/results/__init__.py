@@ -1,0 +1,9 @@
+"""What was found: the folder of a study, the outcomes of its cells, the transfer matrix.
+
+- `store`: one folder, one study; entries that appear whole or not at all
+- `entry`: how an entry is sealed and found damaged
+- `outcomes`: the answers of one cell, an example a row
+- `matrix`: the transfer matrix, read from the store alone
+
+Importing this room costs nothing; no part of it knows a task or a model.
+"""

@@ -1,0 +1,59 @@
+"""How far a study is, from plan.json and a listing of the folder: fast, nothing is verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from crosstune.errors import InputError
+from crosstune.results.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Counts of what is planned and there, and what failed.
+
+    Attributes:
+        name: The study's.
+        jobs: Planned models, the bare base among them.
+        jobs_done: Those with all their cells.
+        cells: Planned scores, the base's among them.
+        cells_done: Those that are stored.
+        failures: Title or cell, with the reason, of what failed and is not stored.
+    """
+
+    name: str
+    jobs: int
+    jobs_done: int
+    cells: int
+    cells_done: int
+    failures: tuple[str, ...]
+
+
+def status(folder: Path) -> Status:
+    """Where a study stands.
+
+    Raises:
+        InputError: There is no study, or it was never planned.
+    """
+    store = Store(folder)
+    rows = store.json("plan.json")
+    if rows is None:
+        raise InputError(f"The study in {folder} was never planned: run it first")
+    there = store.names("scores")
+    cells: dict[str, set[str]] = {}
+    for row in rows:
+        cells.setdefault(row["base_job_key"], set()).add(row["base_key"])
+        cells.setdefault(row["job_key"], set()).add(row["key"])
+    planned = set().union(*cells.values())
+    done = {job for job, keys in cells.items() if keys <= there}
+    open_keys = (planned - there) | (set(cells) - done)
+    failed = [text for key, text in sorted(store.failures().items()) if key in open_keys]
+    return Status(
+        name=str(store.study["name"]),
+        jobs=len(cells),
+        jobs_done=len(done),
+        cells=len(planned),
+        cells_done=len(planned & there),
+        failures=tuple(failed),
+    )

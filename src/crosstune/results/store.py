@@ -1,0 +1,233 @@
+"""One folder holds one study: what was planned, tuned, asked, and what failed. Needs no torch.
+
+    study.json              the study, resolved, with the versions that made it
+    plan.json               one row for every cell of the matrix, and its keys
+    adapters/<key>/         the weights of one tuned model and their proof
+    scores/<key>/           outcomes.parquet and cell.json of one cell
+    failures/<key>.json     why a job or a cell could not be finished
+    matrix.csv              the transfer matrix in long form
+
+An entry (a folder named by its key) is made in `.tmp/`, its manifest last, and appears by one
+rename: it is there whole or not at all, and is never changed. Whoever comes first wins; a second
+copy is dropped. Reading an entry hashes it: cost is one pass over its bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+import uuid
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from crosstune.errors import InputError, StoreFailure
+from crosstune.results.entry import damage, seal, sync
+
+FORMAT = 1
+"""Version of the folder's layout; a newer one is refused."""
+
+Kind = Literal["adapters", "scores"]
+Tell = Callable[[str], None]
+_OURS = frozenset({"adapters", "scores", "failures", ".tmp", ".lock"})
+
+
+class Store:
+    """A study's folder. One that is not writable is read and left exactly as it is.
+
+    Args:
+        folder: The study's folder.
+        writable: Whether entries may be put and damaged ones removed.
+        tell: Receives a line when a damaged entry is noticed.
+
+    Raises:
+        InputError: The folder holds something else, or a study of a newer version.
+        StoreFailure: It cannot be written, or the disk is full.
+    """
+
+    def __init__(self, folder: Path, *, writable: bool = False, tell: Tell = print) -> None:
+        self.folder, self.writable, self._tell = folder, writable, tell
+        self.study = study_in(folder)
+        """What study.json says; empty for a new folder."""
+        if not self.study and not writable:
+            raise InputError(f"There is no study in {folder}")
+        if writable:
+            with told(folder):
+                self._join()
+
+    def _join(self) -> None:
+        """Be one of the writers; the only one clears away what killed ones have left behind."""
+        try:
+            for kind in ("adapters", "scores", "failures", ".tmp"):
+                (self.folder / kind).mkdir(parents=True, exist_ok=True)
+        except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+            raise StoreFailure(f"{self.folder} cannot be made: {error.strerror}") from error
+        handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        weakref.finalize(self, os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in (self.folder / ".tmp").iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        except BlockingIOError:
+            self._tell("another process works on this study too; both may go on")
+        fcntl.flock(handle, fcntl.LOCK_SH)
+
+    def json(self, name: str) -> Any:
+        """The content of a JSON file of the store; None when it is absent."""
+        return _json(self.folder / name)
+
+    def write(self, name: str, content: str) -> None:
+        """Replace a file in one step: a reader sees the old or the new one, never a part."""
+        temporary = self._temporary()
+        with told(self.folder):
+            temporary.write_text(content, encoding="utf-8")
+            sync(temporary)
+            temporary.replace(self.folder / name)
+
+    def put(self, kind: Kind, key: str, fill: Callable[[Path], None]) -> bool:
+        """Make an entry of what `fill` writes into an empty folder.
+
+        Returns:
+            Whether this copy is stored; False when another was there first.
+        """
+        final, temporary = self._path(kind, key), self._temporary()
+        with told(self.folder):
+            temporary.mkdir()
+            try:
+                fill(temporary)
+                seal(temporary, key)
+                return _appeared(temporary, final)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def entry(self, kind: Kind, key: str) -> Path | None:
+        """The folder of a sound entry; None when it is absent or damaged.
+
+        A damaged one (truncated, altered, half missing, or another key's) is told, and removed
+        when the store is writable.
+        """
+        path = self._path(kind, key)
+        problem = damage(path, key) if path.exists() else None
+        if problem:
+            self._tell(f"{kind}/{key} is damaged ({problem}); it has to be made again")
+            if self.writable:
+                self.discard(kind, key)
+        return path if path.exists() and not problem else None
+
+    def discard(self, kind: Kind, key: str) -> None:
+        """Remove an entry; it disappears in one step."""
+        aside = self._temporary()
+        with told(self.folder):
+            try:
+                self._path(kind, key).rename(aside)
+            except FileNotFoundError:
+                return  # another process was faster
+            shutil.rmtree(aside)
+
+    def names(self, kind: Kind) -> frozenset[str]:
+        """Keys of the entries that are there, not verified: a listing of one folder."""
+        folder = self.folder / kind
+        return frozenset(p.name for p in folder.iterdir()) if folder.is_dir() else frozenset()
+
+    def cell(self, key: str) -> dict[str, Any] | None:
+        """What cell.json of a sound score says; None when there is none."""
+        folder = self.entry("scores", key)
+        return None if folder is None else json.loads((folder / "cell.json").read_text("utf-8"))
+
+    def fail(self, key: str, failure: dict[str, Any]) -> None:
+        """Record why the job or cell of that key could not be finished."""
+        name = self._path("failures", key).name
+        self.write(f"failures/{name}.json", json.dumps(failure, indent=1, sort_keys=True))
+
+    def forgive(self, key: str) -> None:
+        """Drop the record of a failure, as what failed is done or tried again."""
+        self._path("failures", key).with_suffix(".json").unlink(missing_ok=True)
+
+    def failures(self) -> dict[str, str]:
+        """Reasons by key of a job or cell."""
+        found = {
+            p.stem: self.json(f"failures/{p.name}") for p in self.folder.glob("failures/*.json")
+        }
+        return {key: f"{f['title']}: {f['reason']}" for key, f in found.items() if f}
+
+    def _path(self, kind: str, key: str) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{64}", key):
+            raise ValueError(f"not a key: {key!r}")
+        return self.folder / kind / key
+
+    def _temporary(self) -> Path:
+        return self.folder / ".tmp" / uuid.uuid4().hex
+
+
+def study_in(folder: Path) -> dict[str, Any]:
+    """What study.json of a folder says; empty when the folder can become a study's.
+
+    Raises:
+        InputError: The folder holds something else, or a study of a newer version.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; a study needs a folder")
+    study: dict[str, Any] = _json(folder / "study.json") or {}
+    if not study and folder.exists() and {path.name for path in folder.iterdir()} - _OURS:
+        raise InputError(f"{folder} is not empty and holds no study")
+    if study.get("format", 0) > FORMAT:
+        raise InputError(
+            f"{folder} was written by crosstune {study.get('crosstune')}, which is newer than "
+            "this one: pip install --upgrade crosstune"
+        )
+    return study
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InputError(f"{path} is damaged: remove it and run the study again") from None
+
+
+def _appeared(temporary: Path, final: Path) -> bool:
+    """Whether the rename made the entry; it never replaces one, as no entry is empty."""
+    try:
+        temporary.rename(final)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    sync(final.parent)
+    return True
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into a message."""
+    try:
+        yield
+    except Exception as error:
+        if _disk_full(error):
+            raise StoreFailure(
+                f"The disk is full ({folder}). What was finished stays: make room and run the "
+                "same command again"
+            ) from error
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StoreFailure(f"{folder} cannot be written: {error.strerror}") from error
+        raise
+
+
+def _disk_full(error: BaseException | None) -> bool:
+    """Whether no space is left, also where a library has wrapped the system's error."""
+    while error is not None:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,82 @@
+"""Names of stored work: hashes of everything that decides it, and of nothing else.
+
+Placement (device, workers, folders) and the names of recipes, conditions and sources are not in
+a key, so two recipes that differ only in name share their work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from crosstune.models import Recipe
+from crosstune.tasks.example import Condition, Example, Prompt
+
+TUNE_VERSION = 1
+"""Raised when a change of the code changes what tuning makes."""
+
+ASK_VERSION = 1
+"""Raised when a change of the code changes an answer or its score."""
+
+
+def key(ingredients: Any) -> str:
+    """SHA-256 of the canonical JSON of what decides a result.
+
+    Example:
+        >>> key({"a": 1, "b": [2]}) == key({"b": [2], "a": 1}) != key({"a": 1, "b": [3]})
+        True
+    """
+    canonical = json.dumps(ingredients, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def base_ingredients(identity: str, *, numeric_type: str) -> dict[str, Any]:
+    """What decides how the bare base answers, the questions apart."""
+    return {"model": identity, "numeric_type": numeric_type}
+
+
+def job_ingredients(
+    base: dict[str, Any], recipe: Recipe, *, seed: int, prompts: Sequence[Prompt]
+) -> dict[str, Any]:
+    """What decides a tuned model. The prompts' ids count, as they name the examples."""
+    return base | {
+        "recipe": recipe.model_dump(mode="json", exclude={"name"}),
+        "seed": seed,
+        "training_sha256": key([asdict(prompt) for prompt in prompts]),
+        "tune_version": TUNE_VERSION,
+    }
+
+
+def question_ingredients(
+    target: dict[str, Any],
+    condition: Condition,
+    *,
+    prompts: Sequence[Prompt],
+    examples: Sequence[Example],
+    tokens_per_batch: int,
+) -> dict[str, Any]:
+    """What decides the answers and scores of one target, the model apart.
+
+    Args:
+        target: Kind of answer, metrics and limits of the task.
+        condition: How it is asked.
+        prompts: What the model reads, in order.
+        examples: What its answers are compared with, in the same order.
+        tokens_per_batch: Low-precision answers depend on what shares a batch.
+    """
+    return {
+        "target": target,
+        "condition": condition.model_dump(mode="json", exclude={"name"}),
+        "prompts_sha256": key([asdict(prompt) for prompt in prompts]),
+        "examples_sha256": key([asdict(example) for example in examples]),
+        "tokens_per_batch": tokens_per_batch,
+        "ask_version": ASK_VERSION,
+    }
+
+
+def cell_key(job: dict[str, Any], question: dict[str, Any]) -> str:
+    """Name of one cell: the model that answers and what it is asked."""
+    return key({"job": job, "question": question})

@@ -1,0 +1,300 @@
+"""A study with everything resolved: which models are tuned on what, and asked what exactly.
+
+All that can be wrong with a study is found here, before a model is loaded. Costs reading the
+data of every task that takes part, and hashing the prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from crosstune import models, tasks
+from crosstune.errors import CrosstuneError, InputError, did_you_mean
+from crosstune.models import ModelReference, Recipe
+from crosstune.study.keys import (
+    base_ingredients,
+    cell_key,
+    job_ingredients,
+    key,
+    question_ingredients,
+)
+from crosstune.study.schema import Source, Study
+from crosstune.tasks import Task
+from crosstune.tasks.example import Condition, Example, Prompt
+from crosstune.tasks.splits import Split
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One target in one condition, the same for every model that is asked.
+
+    Attributes:
+        task: The target.
+        condition: How it is asked.
+        examples: The test examples.
+        prompts: Their final wording, in the same order.
+        dropped: Rows of the test split that the task leaves out.
+        ingredients: What decides its answers, the model apart.
+    """
+
+    task: Task
+    condition: Condition
+    examples: tuple[Example, ...]
+    prompts: tuple[Prompt, ...]
+    dropped: int
+    ingredients: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One model with all it is asked; the bare base has no source, recipe, seed and prompts.
+
+    Attributes:
+        key: Name of its stored adapter.
+        source: Name of what it is tuned on.
+        recipe: How it is tuned.
+        seed: Decides initialisation and order.
+        prompts: The training examples in their final wording.
+        questions: What it is asked, by the key of the cell.
+        ingredients: What decides the tuned model.
+    """
+
+    key: str
+    source: str | None
+    recipe: Recipe | None
+    seed: int | None
+    prompts: tuple[Prompt, ...]
+    questions: dict[str, Question]
+    ingredients: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """For people: `base`, or source, recipe and seed."""
+        if self.recipe is None:
+            return "base"
+        return f"{self.source} ({self.recipe.name}, seed {self.seed})"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a run does.
+
+    Attributes:
+        study: What was asked for.
+        model: The base.
+        numeric_type: Of the base, resolved.
+        jobs: The bare base first; no job stands there twice.
+        rows: One for every cell of the matrix, plain values only, as stored in plan.json.
+        revisions: Of the data that was read, by task and split; empty for local files.
+        warnings: What is allowed but likely not meant.
+    """
+
+    study: Study
+    model: ModelReference
+    numeric_type: str
+    jobs: tuple[Job, ...]
+    rows: tuple[dict[str, Any], ...]
+    revisions: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str = "") -> Plan:
+    """Resolve a study.
+
+    Args:
+        study: What is to be done.
+        folder: Where relative task files and model folders start.
+        device: Decides what the numeric type `auto` means.
+        numeric_type: What `auto` meant before, for a study that is continued.
+
+    Raises:
+        InputError: Lists all that is wrong with the study, its tasks and its model.
+    """
+    draft = _Draft(study)
+    model: ModelReference | None = None
+    resolved = numeric_type if study.numeric_type == "auto" else ""
+    with draft.gathered():
+        model = models.resolve(study.model, revision=study.revision, folder=folder)
+    with draft.gathered():
+        resolved = resolved or models.numeric_type(study.numeric_type, device=device)
+    with draft.gathered():
+        draft.known = tasks.load(study.tasks, folder=folder)
+        draft.problems += _unknown(study, draft.known)
+    ways = list(product(study.sources, study.recipes))
+    trainings = {(source, recipe): draft.training(source, recipe) for source, recipe in ways}
+    questions = [
+        question
+        for target, condition in product(study.targets, study.conditions)
+        for question in draft.questions(target, condition)
+    ]
+    if draft.problems or model is None:
+        raise InputError("The study cannot be run", list(dict.fromkeys(draft.problems)))
+    base = base_ingredients(model.identity, numeric_type=resolved)
+    jobs, rows = _jobs(draft, base, trainings=trainings, questions=questions)
+    warnings = dict.fromkeys(_mismatches(study) + draft.warnings)
+    return Plan(study, model, resolved, jobs, rows, draft.revisions, tuple(warnings))
+
+
+@dataclass
+class _Draft:
+    """A study being resolved: what is known so far, and what is wrong with it."""
+
+    study: Study
+    known: dict[str, Task] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    revisions: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Collect what is wrong instead of stopping at it."""
+        try:
+            yield
+        except InputError as error:
+            told = [f"{error.what}: {problem}" for problem in error.problems]
+            self.problems += told or [error.what]
+        except CrosstuneError as error:
+            self.problems.append(str(error))
+
+    def read(self, name: str, split: Split, *, prompt: str) -> tasks.Examples:
+        """Examples of a split; none, and a problem, where they cannot be read."""
+        if name in self.known and prompt in self.known[name].prompts:
+            with self.gathered():
+                found = tasks.examples(self.known[name], split, prompt=prompt)
+                self.revisions[f"{name} {split}"] = found.revision
+                return found
+        return tasks.Examples(items=(), dropped=0, revision="")
+
+    def training(self, source: Source, recipe: Recipe) -> tuple[Prompt, ...]:
+        """The examples of a source; a mixture shares them evenly, the first tasks take the rest."""
+        prompts: list[Prompt] = []
+        share, rest = divmod(recipe.examples, len(source.tasks))
+        for i, name in enumerate(source.tasks):
+            count = share + (i < rest)
+            there = self.read(name, "train", prompt=recipe.prompt).items
+            if 0 < len(there) < count:
+                self.warnings.append(
+                    f"source {source.name}: {name} has {len(there)} training examples, fewer than "
+                    f"the {count} of recipe {recipe.name}"
+                )
+            if there:
+                chosen = tasks.subset(there, count, seed=self.study.train_seed)
+                template = recipe.chat_template
+                prompts += tasks.prompts(
+                    self.known[name], chosen, variant=recipe.prompt, chat_template=template
+                )
+        return tuple(prompts)
+
+    def questions(self, target: str, condition: Condition) -> list[Question]:
+        """A target in a condition; none where its data cannot be read."""
+        there = self.read(target, "test", prompt=condition.prompt)
+        found: list[Question] = []
+        if not there.items:
+            return found
+        task, study, variant = self.known[target], self.study, condition.prompt
+        examples = tasks.subset(there.items, condition.examples, seed=study.test_seed)
+        with self.gathered():
+            shown = tasks.demonstrations(
+                task, condition.shots, prompt=variant, seed=study.test_seed
+            )
+            template = condition.chat_template
+            prompts = tasks.prompts(
+                task, examples, variant=variant, chat_template=template, demonstrations=shown
+            )
+            ingredients = question_ingredients(
+                {name: task.described()[name] for name in _DECISIVE},
+                condition,
+                prompts=prompts,
+                examples=examples,
+                tokens_per_batch=study.tokens_per_batch,
+            )
+            dropped = there.dropped
+            found.append(Question(task, condition, examples, tuple(prompts), dropped, ingredients))
+        return found
+
+
+_DECISIVE = ("name", "kind", "metrics", "stop", "max_new_tokens", "metric_options", "filters")
+"""What of a task decides scores beside its prompts and examples."""
+
+
+def _unknown(study: Study, known: dict[str, Task]) -> list[str]:
+    """Names of tasks and prompt variants that do not exist, each with its place."""
+    recipes = [(f"recipes[{i}]", recipe.prompt) for i, recipe in enumerate(study.recipes)]
+    conditions = [(f"conditions[{i}]", way.prompt) for i, way in enumerate(study.conditions)]
+    uses = [
+        (f"sources[{i}]", name, recipes)
+        for i, source in enumerate(study.sources)
+        for name in source.tasks
+    ] + [(f"targets[{i}]", name, conditions) for i, name in enumerate(study.targets)]
+    problems = []
+    for place, name, ways in uses:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            problems.append(f"{place}: there is no task called '{name}'.{hint}")
+            continue
+        variants = known[name].prompts
+        problems += [
+            f"{way}.prompt: the task '{name}' has no prompt '{prompt}' "
+            f"(it has: {', '.join(variants)}).{did_you_mean(prompt, variants)}"
+            for way, prompt in ways
+            if prompt not in variants
+        ]
+    return problems
+
+
+def _mismatches(study: Study) -> list[str]:
+    return [
+        f"recipe {recipe.name} tunes with {what} '{getattr(recipe, what)}' but condition "
+        f"{condition.name} asks with '{getattr(condition, what)}': gains mix the two"
+        for recipe, condition in product(study.recipes, study.conditions)
+        for what in ("chat_template", "prompt")
+        if getattr(recipe, what) != getattr(condition, what)
+    ]
+
+
+def _jobs(
+    draft: _Draft,
+    base: dict[str, Any],
+    *,
+    trainings: dict[tuple[Source, Recipe], tuple[Prompt, ...]],
+    questions: Sequence[Question],
+) -> tuple[tuple[Job, ...], tuple[dict[str, Any], ...]]:
+    """Jobs without repetition, and the rows of the matrix; a seed's slice is finished first."""
+    bare = Job(key(base), None, None, None, (), _asked(base, questions), base)
+    jobs = {bare.key: bare}
+    rows: list[dict[str, Any]] = []
+    study = draft.study
+    for seed, recipe, source in product(study.seeds, study.recipes, study.sources):
+        prompts = trainings[source, recipe]
+        ingredients = job_ingredients(base, recipe, seed=seed, prompts=prompts)
+        asked = _asked(ingredients, questions)
+        job = Job(key(ingredients), source.name, recipe, seed, prompts, asked, ingredients)
+        jobs.setdefault(job.key, job)
+        families = list(dict.fromkeys(draft.known[name].family for name in source.tasks))
+        rows += [
+            {
+                "source": source.name,
+                "source_families": families,
+                "target": question.task.name,
+                "target_family": question.task.family,
+                "recipe": recipe.name,
+                "condition": question.condition.name,
+                "seed": seed,
+                "metrics": list(question.task.metrics),
+                "job_key": job.key,
+                "base_job_key": bare.key,
+                "key": cell_key(ingredients, question.ingredients),
+                "base_key": cell_key(base, question.ingredients),
+            }
+            for question in questions
+        ]
+    return tuple(jobs.values()), tuple(rows)
+
+
+def _asked(job: dict[str, Any], questions: Sequence[Question]) -> dict[str, Question]:
+    return {cell_key(job, question.ingredients): question for question in questions}

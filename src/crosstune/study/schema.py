@@ -1,0 +1,157 @@
+"""A study as a value: what is to be tuned on what, and asked what. Costs nothing to make.
+
+Four axes and no more: sources, recipes, conditions, seeds. A study comes from a YAML file or is
+built directly; either way everything that is wrong is told at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from crosstune.errors import InputError, problems_in
+from crosstune.models.recipe import Recipe
+from crosstune.tasks.example import Condition
+from crosstune.tasks.loading import read_yaml
+
+
+def _safe_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(
+            f"'{name[:120]}' is not a name: letters, digits, '.', '_', '-', at most 100, "
+            "and it may not begin with '.' or '-'"
+        )
+    return name
+
+
+def _listed(value: object) -> object:
+    """One thing stands for a list of one."""
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _source(value: object) -> object:
+    """A bare task name is a source of that name."""
+    return {"name": value, "tasks": [value]} if isinstance(value, str) else value
+
+
+def _distinct(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    counts = Counter(str(getattr(item, "name", item)) for item in items)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise ValueError(f"{', '.join(twice)} stands there twice")
+    for item in items:
+        if isinstance(item, (Recipe, Condition)):
+            _safe_name(item.name)
+    return items
+
+
+Name = Annotated[str, AfterValidator(_safe_name)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Listed = BeforeValidator(_listed)
+Distinct = AfterValidator(_distinct)
+
+
+class Source(BaseModel):
+    """What a model is tuned on: one task, or a mixture that shares the examples evenly.
+
+    Attributes:
+        name: Its word in the matrix.
+        tasks: Names of tasks.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    tasks: Annotated[tuple[Name, ...], Listed, Distinct, Field(min_length=1)]
+
+
+class Study(BaseModel):
+    """Everything that decides the results of one transfer matrix.
+
+    Attributes:
+        name: A folder of results belongs to one name.
+        model: An embedded model's name, a Hub id, or a local folder.
+        revision: Branch, tag or commit of a Hub model.
+        tasks: Patterns of task files beside the embedded ones, relative to the study's file.
+        sources: Task names, or mixtures `{name, tasks}`; rows of the matrix.
+        targets: Task names; columns of the matrix.
+        recipes: Ways to tune; each is a slice of the matrix.
+        conditions: Ways to ask; each is a slice of the matrix.
+        seeds: Each decides the initialisation and the order of one tuning per source and recipe.
+        train_seed: Decides which training examples are taken, the same ones for every seed.
+        test_seed: Decides the test examples and demonstrations, the same ones for every model.
+        numeric_type: Of the base; `auto` is bfloat16 where the hardware is fast at it.
+        tokens_per_batch: Most tokens of one batch while asking; low-precision answers depend on it.
+
+    Raises:
+        InputError: Lists all that is wrong.
+
+    Example:
+        >>> study = Study(name="a", model="m", sources=["sst2"], targets=["sst2", "paws"])
+        >>> study.sources[0].tasks, study.recipes[0].rank, study.seeds
+        (('sst2',), 16, (0,))
+        >>> Study(name="a", model="m", sources=["sst2"], targets=[], seed=3)
+        Traceback (most recent call last):
+        crosstune.errors.InputError: The study cannot be run:
+          - targets: must not be empty
+          - seed: there is no such key. Did you mean 'seeds'?
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    model: Annotated[str, Field(min_length=1)]
+    revision: str | None = None
+    tasks: Annotated[tuple[str, ...], Listed] = ()
+    sources: Annotated[
+        tuple[Annotated[Source, BeforeValidator(_source)], ...],
+        Listed,
+        Distinct,
+        Field(min_length=1),
+    ]
+    targets: Annotated[tuple[Name, ...], Listed, Distinct, Field(min_length=1)]
+    recipes: Annotated[tuple[Recipe, ...], Listed, Distinct, Field(min_length=1)] = (Recipe(),)
+    conditions: Annotated[tuple[Condition, ...], Listed, Distinct, Field(min_length=1)] = (
+        Condition(),
+    )
+    seeds: Annotated[tuple[Seed, ...], Listed, Distinct, Field(min_length=1)] = (0,)
+    train_seed: Seed = 0
+    test_seed: Seed = 0
+    numeric_type: Literal["auto", "bfloat16", "float32"] = "auto"
+    tokens_per_batch: Annotated[int, Field(ge=256)] = 4096
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InputError("The study cannot be run", problems_in(error, _keys())) from None
+
+
+def _keys() -> dict[object, Iterable[str]]:
+    """Known keys, for hints, by what they stand under."""
+    return {
+        "": Study.model_fields,
+        "sources": Source.model_fields,
+        "recipes": Recipe.model_fields,
+        "conditions": Condition.model_fields,
+    }
+
+
+def load_study(path: Path) -> Study:
+    """The study written in a YAML file.
+
+    Raises:
+        InputError: The file cannot be read, is not YAML, or says something that cannot be run.
+    """
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise InputError(f"{path.name} is not a study: it needs keys such as 'name' and 'sources'")
+    try:
+        return Study(**{str(key): value for key, value in values.items()})
+    except InputError as error:
+        raise InputError(f"{path.name} cannot be run", error.problems) from None

@@ -1,0 +1,265 @@
+"""Do one job: tune unless the adapter is stored, ask what is not stored, put after each target.
+
+Every cell is proved: right before it is put, the model that answered has to be the one that this
+job attached from its stored adapter, by the hash of the attached tensors and the recorded probe.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from crosstune import tasks
+from crosstune.errors import CrosstuneError, JobFailure, OutOfMemory, ProofFailure, StoreFailure
+from crosstune.models import ChoiceAnswer, LanguageModel, Progress, Proof, TextAnswer
+from crosstune.results.outcomes import Outcome, write_outcomes
+from crosstune.results.store import Store
+from crosstune.study.estimate import asking_work, tuning_work
+from crosstune.study.keys import key
+from crosstune.study.plan import Job, Question
+from crosstune.study.progress import Reporter
+from crosstune.tasks.example import Example, Prompt
+
+SMALLEST_BUDGET = 256
+"""Tokens of a batch; running out of memory below twice this is a failure."""
+
+Answer = ChoiceAnswer | TextAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What every job needs: the resident model, the store, and what is recorded with a cell.
+
+    Attributes:
+        model: The base, bare between jobs.
+        store: Where finished work goes.
+        tokens_per_batch: The study's budget; a cell that runs out of memory halves it for itself.
+        versions: Of the packages that decide numbers, recorded with every cell.
+        reporter: Where progress goes.
+    """
+
+    model: LanguageModel
+    store: Store
+    tokens_per_batch: int
+    versions: Mapping[str, str]
+    reporter: Reporter
+
+    def run(self, job: Job) -> int:
+        """Bring a job to its end; a failure is stored as a result and told.
+
+        Returns:
+            Number of failures, of the job or of its cells.
+
+        Raises:
+            StoreFailure: Nothing more can be stored.
+        """
+        failures = 0
+        try:
+            proof = self._attach(job)
+            for name, question in self._left(job, proof).items():
+                try:
+                    self._ask(job, question, name=name, proof=proof)
+                    self.store.forgive(name)
+                except ProofFailure:
+                    raise
+                except Exception as error:  # noqa: BLE001 (whatever stops one cell is its result)
+                    title = f"{job.title} → {question.task.name}"
+                    failures += self._fail(name, error, title=title)
+            self.store.forgive(job.key)
+        except Exception as error:  # noqa: BLE001 (whatever stops one job is its result)
+            failures += self._fail(job.key, error, title=job.title)
+        finally:
+            self.model.detach()
+        return failures
+
+    def _attach(self, job: Job) -> Proof:
+        """Answer as the job's model, from its stored files, tuned now if they are not there."""
+        if job.recipe is None:
+            return self.model.check()
+        folder = self.store.entry("adapters", job.key)
+        if folder is not None:
+            try:
+                return self._checked(folder)
+            except ProofFailure as error:
+                self.reporter.say(f"{job.title}: {error}; it is tuned again")
+                self.store.discard("adapters", job.key)
+        self.store.put("adapters", job.key, lambda folder: self._tune(job, folder))
+        folder = self.store.entry("adapters", job.key)
+        if folder is None:
+            raise JobFailure("the adapter was damaged while it was stored")
+        return self._checked(folder)
+
+    def _checked(self, folder: Path) -> Proof:
+        """Attach a stored adapter; it has to be the one whose job this is."""
+        proof = self.model.attach(folder)
+        record = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        if proof.tensors_sha256 != record["proof"]["tensors_sha256"]:
+            raise ProofFailure("the weights that were attached are not those of this job")
+        return proof
+
+    def _tune(self, job: Job, folder: Path) -> None:
+        assert job.recipe is not None
+        assert job.seed is not None
+        progress = self.reporter.stage(f"{job.title}: tuning", units=tuning_work(job))
+        tuning = self.model.tune(
+            job.prompts, recipe=job.recipe, seed=job.seed, folder=folder, progress=progress
+        )
+        record = {
+            "key": job.key,
+            "source": job.source,
+            "recipe": job.recipe.name,
+            "seed": job.seed,
+            "ingredients": job.ingredients,
+            "tuning": asdict(tuning),
+            "proof": asdict(self.model.attach(folder)),
+            "versions": dict(self.versions),
+        }
+        _write(folder / "job.json", record)
+
+    def _left(self, job: Job, proof: Proof) -> dict[str, Question]:
+        """Questions without a sound score of this very model."""
+        left = {}
+        for name, question in job.questions.items():
+            cell = self.store.cell(name)
+            if cell and cell["proof"]["tensors_sha256"] != proof.tensors_sha256:
+                self.reporter.say(
+                    f"{job.title} → {question.task.name}: its score is of other weights than the "
+                    "stored ones; it is asked again"
+                )
+                self.store.discard("scores", name)
+                cell = None
+            if cell is None:
+                left[name] = question
+        return left
+
+    def _ask(self, job: Job, question: Question, *, name: str, proof: Proof) -> None:
+        """Ask one target and put its cell."""
+        progress = self.reporter.stage(
+            f"{job.title} → {question.task.name}", units=asking_work(question)
+        )
+        began = time.monotonic()
+        answers, budget = self._answers(question, progress)
+        outcomes = _outcomes(question, answers)
+        now = self.model.check()
+        if (now.base_sha256, now.tensors_sha256) != (proof.base_sha256, proof.tensors_sha256):
+            raise ProofFailure("the model that answered is not the one this job attached")
+        cell = {
+            "key": name,
+            "job_key": job.key,
+            "source": job.source,
+            "recipe": job.recipe and job.recipe.name,
+            "seed": job.seed,
+            "target": question.task.name,
+            "condition": question.condition.name,
+            "ingredients": {"job": job.ingredients, "question": question.ingredients},
+            "tokens_per_batch": budget,
+            "n": len(outcomes),
+            "dropped": question.dropped,
+            "truncated": sum(outcome.truncated for outcome in outcomes),
+            "metrics": {
+                metric: fmean(outcome.metrics[metric] for outcome in outcomes)
+                for metric in question.task.metrics
+            },
+            "proof": asdict(now),
+            "seconds": time.monotonic() - began,
+            "versions": dict(self.versions),
+        }
+
+        def fill(folder: Path) -> None:
+            write_outcomes(folder / "outcomes.parquet", outcomes)
+            _write(folder / "cell.json", cell)
+
+        self.store.put("scores", name, fill)
+
+    def _answers(self, question: Question, progress: Progress) -> tuple[Sequence[Answer], int]:
+        """Answers in the order of the prompts, and the budget that fitted."""
+        budget, task = self.tokens_per_batch, question.task
+        while True:
+            try:
+                if task.kind == "choice":
+                    return self.model.score_choices(
+                        question.prompts, tokens_per_batch=budget, progress=progress
+                    ), budget
+                return self.model.generate(
+                    question.prompts,
+                    stop=task.stop,
+                    max_new_tokens=task.max_new_tokens,
+                    tokens_per_batch=budget,
+                    progress=progress,
+                ), budget
+            except OutOfMemory:
+                if budget // 2 < SMALLEST_BUDGET:
+                    text = f"out of memory even with batches of {budget} tokens"
+                    raise JobFailure(text) from None
+                budget //= 2
+                self.reporter.say(f"{task.name}: out of memory, batches of {budget} tokens now")
+
+    def _fail(self, name: str, error: Exception, *, title: str) -> int:
+        """Record and tell a failure; what the store itself refuses ends the run."""
+        if isinstance(error, StoreFailure):
+            raise error
+        told = (
+            str(error) if isinstance(error, CrosstuneError) else f"{type(error).__name__}: {error}"
+        )
+        failure: dict[str, Any] = {"title": title, "reason": without_paths(told)}
+        if not isinstance(error, CrosstuneError):
+            frames = traceback.extract_tb(error.__traceback__)
+            failure["traceback"] = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames]
+        self.store.fail(name, failure)
+        self.reporter.say(f"failed: {title}: {failure['reason']}")
+        return 1
+
+
+def without_paths(text: str) -> str:
+    """A text whose absolute paths have lost their folders, as stored files name no machine's.
+
+    Example:
+        >>> without_paths("cannot read /home/me/study/a.bin: 3/4")
+        'cannot read a.bin: 3/4'
+    """
+    return re.sub(r"(?<![\w.])(?:/[^\s/'\"]+)+/", "", text)
+
+
+def _outcomes(question: Question, answers: Sequence[Answer]) -> list[Outcome]:
+    if [answer.id for answer in answers] != [prompt.id for prompt in question.prompts]:
+        raise JobFailure("the answers are not in the order of the prompts")
+    return [
+        _outcome(question.task, example, prompt=prompt, answer=answer)
+        for example, prompt, answer in zip(
+            question.examples, question.prompts, answers, strict=True
+        )
+    ]
+
+
+def _outcome(task: tasks.Task, example: Example, *, prompt: Prompt, answer: Answer) -> Outcome:
+    if isinstance(answer, ChoiceAnswer):
+        if any(math.isnan(value) for value in answer.log_likelihoods):
+            raise JobFailure(f"the likelihood of a choice is not a number (example {example.id})")
+        given: dict[str, Any] = {"log_likelihoods": answer.log_likelihoods}
+        tokens = answer.answer_tokens
+    else:
+        given, tokens = {"text": answer.text}, answer.tokens
+    return Outcome(
+        id=example.id,
+        prompt_sha256=key(asdict(prompt)),
+        answer=given["text"] if "text" in given else tasks.answer(task, example, **given),
+        log_likelihoods=given.get("log_likelihoods"),
+        label=example.label,
+        references=example.references,
+        metrics=tasks.outcome(task, example, **given),
+        prompt_tokens=answer.prompt_tokens,
+        answer_tokens=tokens,
+        truncated=answer.truncated,
+    )
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")

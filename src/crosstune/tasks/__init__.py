@@ -1,0 +1,43 @@
+"""What is asked: tasks, their examples and prompts, and what an answer is worth.
+
+| name | what it is |
+|---|---|
+| `load` | the embedded tasks and the user's files, by name |
+| `Task`, `Wording` | a task and one of its prompt variants, as values |
+| `Example`, `Prompt`, `Condition` | a row, what a model is asked, how a target is asked |
+| `examples`, `Examples` | a split, read and worded |
+| `subset`, `demonstrations` | a seeded part of it; the solved examples before each question |
+| `prompts` | the one renderer, for tuning, demonstrations and asking |
+| `outcome`, `answer` | every metric of one answer, and the answer itself |
+| `check` | the contract every task keeps, as problems in words |
+| `METRICS` | metrics of text answers, by name |
+"""
+
+from crosstune.tasks.checking import check
+from crosstune.tasks.definition import Wording
+from crosstune.tasks.example import ChatTemplate, Condition, Example, Prompt
+from crosstune.tasks.loading import load
+from crosstune.tasks.metrics import METRICS
+from crosstune.tasks.rendering import prompts
+from crosstune.tasks.scoring import answer, outcome
+from crosstune.tasks.splits import Examples, demonstrations, examples, subset
+from crosstune.tasks.task import Task
+
+__all__ = [
+    "METRICS",
+    "ChatTemplate",
+    "Condition",
+    "Example",
+    "Examples",
+    "Prompt",
+    "Task",
+    "Wording",
+    "answer",
+    "check",
+    "demonstrations",
+    "examples",
+    "load",
+    "outcome",
+    "prompts",
+    "subset",
+]

@@ -1,0 +1,158 @@
+"""The matrix says what is known, what is missing, and never takes the one for the other."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from crosstune.errors import InputError
+from crosstune.results.matrix import TransferMatrix
+from crosstune.results.status import status
+from crosstune.results.store import Store
+
+
+def key(number: int) -> str:
+    return f"{number:064x}"
+
+
+BASE, JOBS = key(1), {"mood": key(2), "sums": key(3)}
+SCORES = {("mood", "mood"): 0.75, ("mood", "sums"): 0.25, ("sums", "mood"): 0.5}
+
+
+def planned() -> list[dict[str, Any]]:
+    return [
+        {
+            "source": source,
+            "source_families": ["sentiment", "arithmetic"] if source == "mood" else ["arithmetic"],
+            "target": target,
+            "target_family": "sentiment",
+            "recipe": "lora",
+            "condition": "zero-shot",
+            "seed": 0,
+            "metrics": ["acc", "acc_norm"],
+            "job_key": job,
+            "base_job_key": BASE,
+            "key": key(10 * (i + 2) + j),
+            "base_key": key(10 + j),
+        }
+        for i, (source, job) in enumerate(JOBS.items())
+        for j, target in enumerate(("mood", "sums"))
+    ]
+
+
+def put(store: Store, name: str, score: float) -> None:
+    cell = {
+        "n": 8,
+        "metrics": {"acc": score, "acc_norm": score},
+        "proof": {"tensors_sha256": "feed"},
+    }
+
+    def fill(folder: Path) -> None:
+        (folder / "cell.json").write_text(json.dumps(cell))
+
+    store.put("scores", name, fill)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A study in which sums → sums failed, and all else is done."""
+    store = Store(tmp_path / "study", writable=True)
+    store.write("study.json", json.dumps({"format": 1, "name": "small"}))
+    store.write("plan.json", json.dumps(planned()))
+    for j in range(2):
+        put(store, key(10 + j), 0.5)
+    for row in planned():
+        if (row["source"], row["target"]) in SCORES:
+            put(store, row["key"], SCORES[row["source"], row["target"]])
+    store.fail(key(31), {"title": "sums → sums", "reason": "out of memory"})
+    return store
+
+
+def test_gains_are_score_minus_base_and_missing_is_missing(store: Store) -> None:
+    matrix = TransferMatrix.of(store)
+    gains = {(row.source, row.target): row.gain for row in matrix.rows if row.main}
+    assert gains == {
+        ("mood", "mood"): 0.25,
+        ("mood", "sums"): -0.25,
+        ("sums", "mood"): 0.0,
+        ("sums", "sums"): None,
+    }
+    assert not matrix.is_complete
+    assert matrix.missing() == ("sums → sums (lora, zero-shot, seed 0)",)
+    assert matrix.reasons == {key(31): "sums → sums: out of memory"}
+    assert {row.status for row in matrix.rows} == {"done", "failed"}
+
+
+def test_without_its_base_a_gain_is_missing(store: Store) -> None:
+    store.discard("scores", key(10))
+    rows = [row for row in TransferMatrix.of(store).rows if row.target == "mood"]
+    assert {(row.status, row.base, row.gain) for row in rows} == {("missing", None, None)}
+    assert {row.score for row in rows} == {0.75, 0.5}
+
+
+def test_a_damaged_score_is_missing_and_told(store: Store) -> None:
+    (store.folder / "scores" / key(20) / "cell.json").write_text("{}")
+    told: list[str] = []
+    matrix = TransferMatrix.of(Store(store.folder, tell=told.append))
+    assert len(matrix.missing()) == 2
+    assert len(told) == 1
+
+
+def test_every_format_says_the_same(store: Store, tmp_path: Path) -> None:
+    matrix = TransferMatrix.of(store)
+    rows = list(csv.DictReader(io.StringIO(matrix.to_csv())))
+    assert len(rows) == 8
+    assert rows[0]["source_families"] == "sentiment+arithmetic"
+    assert (rows[0]["gain"], rows[-1]["gain"], rows[-1]["status"]) == ("0.25", "", "failed")
+    assert [row["gain"] for row in json.loads(matrix.to_json())] == [r.gain for r in matrix.rows]
+    matrix.to_parquet(tmp_path / "matrix.parquet")
+    assert pq.read_table(tmp_path / "matrix.parquet").to_pylist() == json.loads(matrix.to_json())
+
+
+def test_the_columns_are_those_that_are_documented(store: Store) -> None:
+    from crosstune.results import matrix as module
+
+    header = TransferMatrix.of(store).to_csv().splitlines()[0].split(",")
+    told = module.__doc__ or ""
+    assert [column for column in header if column not in told] == []
+
+
+def test_the_table_shows_a_dash_for_what_is_missing(store: Store) -> None:
+    assert TransferMatrix.of(store).table().splitlines() == [
+        "lora · zero-shot · base score and gains × 100",
+        "target  metric  n  base   mood  sums",
+        "mood    acc     8  50.0  +25.0  +0.0",
+        "sums    acc     8  50.0  -25.0     –",
+    ]
+
+
+def test_the_mean_over_seeds_needs_every_seed(store: Store) -> None:
+    more = [row | {"seed": 1, "key": key(50 + i)} for i, row in enumerate(planned())]
+    store.write("plan.json", json.dumps(planned() + more))
+    put(store, key(50), 1.0)
+    lines = TransferMatrix.of(store).table().splitlines()
+    assert lines[0].endswith("mean of 2 seeds")
+    assert lines[2].split() == ["mood", "acc", "8", "50.0", "+37.5", "–"]
+    assert lines[3].split() == ["sums", "acc", "8", "50.0", "–", "–"]
+
+
+def test_status_counts_from_the_listing(store: Store) -> None:
+    now = status(store.folder)
+    assert (now.jobs, now.jobs_done, now.cells, now.cells_done) == (3, 2, 6, 5)
+    assert now.failures == ("sums → sums: out of memory",)
+    put(store, key(31), 1.0)
+    now = status(store.folder)
+    assert (now.jobs_done, now.cells_done, now.failures) == (3, 6, ())
+
+
+def test_a_study_without_a_plan_is_told(store: Store) -> None:
+    (store.folder / "plan.json").unlink()
+    for read in (status, TransferMatrix.of):
+        with pytest.raises(InputError, match="was never planned: run it first"):
+            read(store.folder)

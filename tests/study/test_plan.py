@@ -1,0 +1,188 @@
+"""A plan resolves everything, shares equal work, and finds all that is wrong before a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from crosstune.errors import InputError
+from crosstune.study.estimate import estimate
+from crosstune.study.plan import Plan, plan
+from crosstune.study.schema import Study
+from small import folder_of_tasks, small_study, write_rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_of_tasks(tmp_path_factory.mktemp("tasks"))
+
+
+def planned(study: Study, folder: Path) -> Plan:
+    return plan(study, folder=folder, device="cpu")
+
+
+def problems(study: Study, folder: Path) -> tuple[str, ...]:
+    with pytest.raises(InputError, match=r"^The study cannot be run:") as caught:
+        planned(study, folder)
+    return caught.value.problems
+
+
+def test_jobs_are_the_base_and_every_source_recipe_and_seed(folder: Path) -> None:
+    found = planned(small_study(), folder)
+    assert [job.title for job in found.jobs] == [
+        "base",
+        "mood (lora, seed 0)",
+        "sums (lora, seed 0)",
+        "both (lora, seed 0)",
+        "mood (lora, seed 1)",
+        "sums (lora, seed 1)",
+        "both (lora, seed 1)",
+    ]
+    assert len(found.rows) == 3 * 3 * 2
+    assert len({row["key"] for row in found.rows}) == 18
+    assert len({row["base_key"] for row in found.rows}) == 3
+    assert found.rows[2]["source_families"] == ["sentiment"]
+
+
+def test_planning_twice_gives_the_same_plan(folder: Path) -> None:
+    assert planned(small_study(), folder).rows == planned(small_study(), folder).rows
+
+
+def test_recipes_and_conditions_that_differ_in_name_share_their_work(folder: Path) -> None:
+    twin = small_study(
+        recipes=[{"name": "a", "examples": 24}, {"name": "b", "examples": 24}],
+        conditions=[{"name": "c", "examples": 12}, {"name": "d", "examples": 12}],
+    )
+    once = small_study(recipes={"examples": 24}, conditions={"examples": 12})
+    found, single = planned(twin, folder), planned(once, folder)
+    assert [job.key for job in found.jobs] == [job.key for job in single.jobs]
+    assert [set(j.questions) for j in found.jobs] == [set(j.questions) for j in single.jobs]
+    assert len(found.rows) == 4 * len(single.rows)
+
+
+def test_seeds_share_examples_and_every_model_is_asked_the_same(folder: Path) -> None:
+    jobs = planned(small_study(), folder).jobs
+    by_title = {job.title: job for job in jobs}
+    assert by_title["mood (lora, seed 0)"].prompts == by_title["mood (lora, seed 1)"].prompts
+    asked = [[q.prompts for q in job.questions.values()] for job in jobs]
+    assert all(prompts == asked[0] for prompts in asked)
+    other = planned(small_study(train_seed=1, test_seed=1), folder).jobs
+    assert other[1].prompts != jobs[1].prompts
+    assert next(iter(other[0].questions)) != next(iter(jobs[0].questions))
+
+
+def test_a_mixture_shares_evenly_and_the_first_take_the_rest(folder: Path) -> None:
+    mixed = {"name": "all", "tasks": ["mood", "tone", "sums"]}
+    found = planned(small_study(sources=[mixed], recipes={"examples": 26}), folder)
+    moods, sums = [[p for p in found.jobs[1].prompts if w in p.context] for w in ("Mood", "=")]
+    assert (len(moods), len(sums)) == (9 + 9, 8)
+    assert found.rows[0]["source_families"] == ["sentiment", "arithmetic"]
+
+
+def test_fewer_examples_than_asked_for_are_told(folder: Path) -> None:
+    found = planned(small_study(sources=["sums"], recipes={"examples": 400}), folder)
+    assert len(found.jobs[1].prompts) == 24
+    assert found.warnings == (
+        "source sums: sums has 24 training examples, fewer than the 400 of recipe lora",
+    )
+
+
+def test_a_mismatch_of_template_or_prompt_is_told(folder: Path) -> None:
+    found = planned(
+        small_study(
+            recipes={"examples": 24, "chat_template": "model"},
+            conditions={"examples": 12, "prompt": "bare"},
+        ),
+        folder,
+    )
+    assert found.warnings == (
+        (
+            "recipe lora tunes with chat_template 'model' but condition zero-shot asks with "
+            "'none': gains mix the two"
+        ),
+        (
+            "recipe lora tunes with prompt 'default' but condition zero-shot asks with 'bare': "
+            "gains mix the two"
+        ),
+    )
+
+
+def test_shots_and_variants_change_the_prompts(folder: Path) -> None:
+    bare = planned(small_study(conditions={"examples": 4, "prompt": "bare"}), folder)
+    shots = planned(small_study(conditions={"examples": 4, "shots": 2}), folder)
+    first = [next(iter(found.jobs[0].questions.values())).prompts[0] for found in (bare, shots)]
+    assert "Mood:" not in first[0].context
+    assert first[1].context.count("Mood:") == 3
+
+
+def test_everything_wrong_is_told_at_once(folder: Path) -> None:
+    study = small_study(
+        model="no such model",
+        sources=["moood", "sums"],
+        targets=["tone", "zzzzzz"],
+        conditions=[{"name": "c", "prompt": "baree"}, {"name": "d", "shots": 60}],
+    )
+    found = problems(study, folder)
+    assert found[0].startswith("There is no model called 'no such model'")
+    assert found[1:5] == (
+        "sources[0]: there is no task called 'moood'. Did you mean 'mood'?",
+        (
+            "conditions[0].prompt: the task 'tone' has no prompt 'baree' (it has: default, bare). "
+            "Did you mean 'bare'?"
+        ),
+        "targets[1]: there is no task called 'zzzzzz'.",
+        "The task 'tone' has 53 examples to demonstrate with, not 60.",
+    )
+    assert len(found) == 5
+
+
+def test_a_broken_row_is_told_with_file_and_line(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path / "tasks")
+    write_rows(folder / "mood-test.jsonl", [{"text": "x", "label": 0}, {"words": "y", "label": 1}])
+    with (folder / "tone-train.jsonl").open("a") as stream:
+        stream.write('{"text": \n')
+    found = "\n".join(problems(small_study(sources=["tone"]), folder))
+    assert "mood-test.jsonl, line 2" in found
+    assert "the field 'text' is missing" in found
+    assert "tone-train.jsonl, line 54" in found
+
+
+def test_an_empty_split_and_a_wrong_label_are_told(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path / "tasks")
+    (folder / "mood-test.jsonl").write_text("")
+    write_rows(folder / "tone-train.jsonl", [{"text": "x", "label": 7}])
+    found = "\n".join(problems(small_study(sources=["tone"]), folder))
+    assert "mood" in found
+    assert "tone-train.jsonl, line 1" in found
+
+
+def test_two_tasks_of_one_name_and_an_unknown_metric_are_told(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path / "tasks")
+    content = yaml.safe_load((folder / "sums.yaml").read_text())
+    (folder / "twin.yaml").write_text(yaml.safe_dump(content | {"task": "mood"}))
+    content |= {"task": "odd", "metric_list": [{"metric": "rougeX"}]}
+    (folder / "odd.yaml").write_text(yaml.safe_dump(content))
+    found = "\n".join(problems(small_study(), folder))
+    assert "mood" in found
+    assert "rougeX" in found
+
+
+def test_a_template_that_attacks_is_told(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path / "tasks")
+    content = yaml.safe_load((folder / "mood.yaml").read_text())
+    attack = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
+    (folder / "mood.yaml").write_text(yaml.safe_dump(content | {"doc_to_text": attack}))
+    assert "mood" in "\n".join(problems(small_study(), folder))
+
+
+def test_an_estimate_counts_and_knows_what_it_does_not_know(folder: Path) -> None:
+    found = planned(small_study(), folder)
+    cost = estimate(found)
+    assert (cost.jobs, cost.cells) == (7, 21)
+    assert (cost.tuning_examples, cost.asking_examples) == (6 * 24 * 4, 21 * 12)
+    assert cost.seconds is not None
+    assert cost.seconds > 0
+    twice = planned(small_study(recipes={"examples": 24, "epochs": 8}), folder)
+    assert estimate(twice).tuning_tokens == 2 * cost.tuning_tokens

@@ -1,0 +1,228 @@
+"""The command line: what it prints, where, and with which exit status."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import standin
+from crosstune import cli, models
+from crosstune.errors import JobFailure
+from small import folder_of_tasks, small_study
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with tasks and STUDY.yaml; models are stand-ins."""
+    folder = folder_of_tasks(tmp_path / "desk")
+    study = small_study(seeds=0).model_dump(mode="json")
+    write_study(folder, study | {"tasks": ["mood.yaml", "tone.yaml", "sums.yaml"]})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "load", standin.load)
+    return folder
+
+
+def write_study(folder: Path, study: dict[str, object]) -> None:
+    (folder / "STUDY.yaml").write_text(yaml.safe_dump(study))
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    """Exit status of `crosstune words`."""
+    monkeypatch.setattr(sys, "argv", ["crosstune", *map(str, words)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return int(caught.value.code or 0)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
+    return call(monkeypatch, "run", folder / "STUDY.yaml", "--out", "out", "--device", "cpu")
+
+
+def test_a_study_from_plan_to_matrix(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "plan", folder / "STUDY.yaml", "--device", "cpu") == 0
+    told = capsys.readouterr().out
+    assert "study    small: 3 sources × 3 targets × 1 recipes × 1 conditions × 1 seeds" in told
+    assert "jobs     4 (the bare base and 3 tuned models)" in told
+    assert "cells    12" in told
+    assert "in float32" in told
+    assert not Path("out").exists()
+
+    assert run(monkeypatch, folder) == 0
+    told, progress = capsys.readouterr()
+    assert "lora · zero-shot · base score and gains × 100" in told
+    assert "results: out" in told
+    assert "both (lora, seed 0) → sums" in progress
+    assert "100%" in progress
+
+    assert call(monkeypatch, "status", "out") == 0
+    assert "jobs   4 of 4 done\ncells  12 of 12 done, 0 missing" in capsys.readouterr().out
+
+    assert run(monkeypatch, folder) == 0
+    assert "tuning" not in capsys.readouterr().err
+
+
+def test_every_format_of_the_matrix(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, folder)
+    capsys.readouterr()
+    assert call(monkeypatch, "matrix", "out") == 0
+    assert "target  metric" in capsys.readouterr().out
+    assert call(monkeypatch, "matrix", "out", "--format", "csv") == 0
+    told = capsys.readouterr().out
+    assert told == Path("out/matrix.csv").read_text()
+    assert call(monkeypatch, "matrix", "out", "--format", "json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == len(list(csv.reader(told.splitlines()))) - 1
+    assert call(monkeypatch, "matrix", "out", "--format", "parquet", "--out", "m.parquet") == 0
+    assert pq.read_table("m.parquet").to_pylist() == rows
+    assert call(monkeypatch, "matrix", "out", "--format", "parquet") == 2
+    assert "give a file with --out FILE" in capsys.readouterr().err
+    assert call(monkeypatch, "matrix", "out", "--format", "csv", "--out", "no/m.csv") == 2
+    assert "no/m.csv cannot be written: No such file" in capsys.readouterr().err
+
+
+def test_a_failed_cell_makes_the_status_1(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(standin.StandIn):
+        def generate(self, *_: object, **__: object) -> list[models.TextAnswer]:
+            raise JobFailure("an answer alone is longer than the model takes")
+
+    monkeypatch.setattr(models, "load", lambda reference, **_: Failing(reference.identity))
+    assert run(monkeypatch, folder) == 1
+    told = capsys.readouterr()
+    assert "–" in told.out
+    assert "base → sums: an answer alone is longer than the model takes" in told.err
+    assert "3 scores are missing; run the same command again" in told.err
+    assert call(monkeypatch, "status", "out") == 1
+    assert "failed: base → sums: an answer alone" in capsys.readouterr().out
+    monkeypatch.setattr(models, "load", standin.load)
+    assert run(monkeypatch, folder) == 0
+
+
+def test_an_interrupt_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stopped(standin.StandIn):
+        def tune(self, *_: object, **__: object) -> models.Tuning:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(models, "load", lambda reference, **_: Stopped(reference.identity))
+    assert run(monkeypatch, folder) == 130
+    assert "what was finished stays; run the same command again" in capsys.readouterr().err
+    assert call(monkeypatch, "status", "out") == 0
+    assert "cells  3 of 12 done, 9 missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sources": ["moood"]}, "sources[0]: there is no task called 'moood'. Did you mean"),
+        ({"seeds": []}, "STUDY.yaml cannot be run:\n  - seeds: must not be empty"),
+        ({"model": "nothing/../here"}, "There is no model called 'nothing/../here'"),
+        ({"tasks": ["none/*.yaml"]}, "none/*.yaml"),
+        ({"name": "../x"}, "name: '../x' is not a name"),
+    ],
+)
+def test_wrong_input_is_status_2_and_only_its_text(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, object],
+    words: str,
+) -> None:
+    study = yaml.safe_load((folder / "STUDY.yaml").read_text())
+    write_study(folder, study | change)
+    assert run(monkeypatch, folder) == 2
+    told = capsys.readouterr()
+    assert words in told.err
+    assert "Traceback" not in told.err
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("command", ["status", "matrix"])
+def test_a_folder_without_a_study_is_status_2(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert call(monkeypatch, command, tmp_path / "nothing") == 2
+    assert "There is no study in" in capsys.readouterr().err
+
+
+def test_tasks_are_listed_shown_and_checked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = ["--tasks", str(folder / "mood.yaml")]
+    assert call(monkeypatch, "tasks", "list", *mine) == 0
+    listed = capsys.readouterr().out
+    assert [line.split()[0] for line in listed.splitlines()].count("mood") == 1
+    assert call(monkeypatch, "tasks", "show", "mood", *mine) == 0
+    shown = capsys.readouterr().out
+    assert "first test example:" in shown
+    assert "Mood:" in shown
+    assert call(monkeypatch, "tasks", "check", "mood", *mine) == 0
+    assert capsys.readouterr().out == "mood: good\n"
+    assert call(monkeypatch, "tasks", "check", "moood", *mine) == 2
+    assert "There is no task called:\n  - 'moood'. Did you mean 'mood'?" in capsys.readouterr().err
+
+
+def test_a_task_that_breaks_its_contract_is_status_1(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "mood-test.jsonl").write_text((folder / "mood-train.jsonl").read_text())
+    assert call(monkeypatch, "tasks", "check", "mood", "--tasks", folder / "mood.yaml") == 1
+    assert "mood: " in capsys.readouterr().out
+
+
+def test_doctor_tells_versions_and_numeric_types(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "doctor") == 0
+    told = capsys.readouterr().out
+    for word in (
+        "python",
+        "torch",
+        "transformers",
+        "peft",
+        "numeric type 'auto' means",
+        "embedded",
+    ):
+        assert word in told
+
+
+def test_status_answers_at_once_and_imports_nothing_heavy(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(monkeypatch, folder)
+    code = (
+        "import sys; sys.argv = ['crosstune', 'status', 'out']\n"
+        "from crosstune.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({m.split('.')[0] for m in sys.modules}))"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.monotonic() - began < 3
+    heavy = ("torch", "transformers", "datasets", "pandas", "pyarrow", "yaml", "numpy")
+    assert [name for name in heavy if f"'{name}'" in done.stdout] == []
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "crosstune", "status", "nowhere"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (2, "There is no study in nowhere\n")
