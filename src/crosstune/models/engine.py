@@ -105,12 +105,12 @@ class TorchModel:
             InputError: The files cannot be loaded, or the device is not there.
         """
         place = _device(device)
+        logging.disable_progress_bar()
         where, revision = reference.name, reference.revision or None
         if reference.kind == "embedded":
             where = str(embedded_folder())
         elif reference.folder is not None:
             where = str(reference.folder)
-        logging.disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(
                 where, revision=revision, trust_remote_code=False
@@ -123,7 +123,7 @@ class TorchModel:
                 trust_remote_code=False,
             )
         except (OSError, ValueError, KeyError, ImportError) as error:
-            reason = str(error).replace(where, reference.name).strip().splitlines()[0]
+            reason = " ".join(str(error).replace(where, reference.name).split())
             raise InputError(f"The model '{reference.name}' cannot be loaded: {reason}") from None
         # Every place a tokenizer or a configuration may state a limit; absurd defaults drop out.
         config = model.config.get_text_config()
@@ -325,9 +325,7 @@ class TorchModel:
             task_type="CAUSAL_LM",
         )
         try:
-            with warnings.catch_warnings():
-                # PEFT asks transformers for a property by its old name.
-                warnings.simplefilter("ignore", FutureWarning)
+            with _old_names_ignored():
                 self._model = get_peft_model(self._base, config, autocast_adapter_dtype=True)
         except ValueError as error:
             raise JobFailure(f"target_modules: {str(error).splitlines()[0]}") from None
@@ -373,14 +371,15 @@ class TorchModel:
 
     def _put_on(self, folder: Path, tensors: dict[str, Tensor]) -> None:
         if (folder / adapters.ADAPTER_FILE).exists():
-            self._model = PeftModel.from_pretrained(
-                self._base,
-                str(folder),
-                config=adapters.lora_config(folder),
-                torch_device=str(self._base.device),
-                autocast_adapter_dtype=True,
-                local_files_only=True,
-            ).eval()
+            with _old_names_ignored():
+                self._model = PeftModel.from_pretrained(
+                    self._base,
+                    str(folder),
+                    config=adapters.lora_config(folder),
+                    torch_device=str(self._base.device),
+                    autocast_adapter_dtype=True,
+                    local_files_only=True,
+                ).eval()
             adapters.keep_inputs_low(self._model)
             return
         if missing := self._originals.keys() ^ tensors.keys():
@@ -399,6 +398,14 @@ class TorchModel:
             raise JobFailure("the tuned model's answers to the probe are not finite; tune slower")
         distance = float((said - self._bare.said).abs().max())
         self._record(digest, said, distance).write(folder)
+
+
+@contextmanager
+def _old_names_ignored() -> Iterator[None]:
+    """PEFT asks transformers for properties by names that will go: not the user's to mend."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 @contextmanager

@@ -72,6 +72,7 @@ def run(
     store.write("plan.json", json.dumps(planned.rows, indent=1))
     left = [job for job in planned.jobs if not _is_done(job, store)]
     if left:
+        reporter.say(f"loading {planned.model.name} in {planned.numeric_type}")
         model = (load or models.load)(
             planned.model, numeric_type=planned.numeric_type, device=device
         )
