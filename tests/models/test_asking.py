@@ -170,6 +170,54 @@ def test_no_logits_are_computed_that_nobody_reads(model: TorchModel) -> None:
     assert counts == sorted(counts, reverse=True)
 
 
+def test_choices_are_ranked_by_logits_in_fp32_also_on_a_bf16_base(
+    folders: dict[str, Path],
+) -> None:
+    """bf16 logits have so few values that choices tie, and a tie favours the first choice."""
+    model = load(folders["llama"], "bfloat16")
+    head = model._base.get_output_embeddings()
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    hook = head.register_forward_hook(lambda _m, inputs, output: seen.append((inputs[0], output)))
+    answers = asked(model, choice_prompts(10, ("A", "B", "C")), 10_000)
+    hook.remove()
+    [(hidden, logits)] = seen
+    assert logits.dtype == torch.float32
+    expected = hidden.float() @ head.weight.float().T
+    torch.testing.assert_close(logits, expected)
+    assert not torch.equal(logits, logits.bfloat16().float())
+    assert len(np.unique(answers)) == answers.size
+
+
+def test_a_chat_answer_ends_where_tuning_taught_it_to(tmp_path: Path) -> None:
+    """The template's end of turn is another token than the end of text."""
+    from crosstune.models.recipe import Recipe
+
+    model = load(tiny_model(tmp_path / "chat"))
+    lessons = [
+        Prompt(f"{i}", (("user", f"Is it {i}?"),), "", (), ("yes", "no")[i % 2]) for i in range(16)
+    ]
+    recipe = Recipe(learning_rate=2e-2, epochs=12, batch_size=4)
+    (tmp_path / "tuned").mkdir()
+    model.tune(lessons, recipe=recipe, seed=0, folder=tmp_path / "tuned", progress=quiet)
+    model.attach(tmp_path / "tuned")
+    answers = model.generate(
+        lessons, stop=[], max_new_tokens=12, tokens_per_batch=999, progress=quiet
+    )
+    right = [a.text == lesson.completion for a, lesson in zip(answers, lessons, strict=True)]
+    assert sum(right) > 8
+    assert all(a.tokens < 12 for a, fine in zip(answers, right, strict=True) if fine)
+
+
+def test_spaces_that_end_a_context_are_written_by_the_model(model: TorchModel) -> None:
+    bare = choice_prompts(4)
+    spaced = [Prompt(p.id, (), p.context + " ", (), p.completion) for p in bare]
+    written = [
+        model.generate(ps, stop=[], max_new_tokens=6, tokens_per_batch=99, progress=quiet)
+        for ps in (bare, spaced)
+    ]
+    assert written[0] == written[1]
+
+
 def test_a_batch_that_does_not_fit_is_told(
     model: TorchModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

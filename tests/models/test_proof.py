@@ -92,6 +92,14 @@ def test_one_altered_weight_is_caught(model: TorchModel, tuned: Path) -> None:
         model.attach(tuned / "a0")
 
 
+def test_a_scale_that_was_altered_is_caught(model: TorchModel, tmp_path: Path) -> None:
+    model.tune(choice_prompts(8), recipe=RECIPE, seed=0, folder=tmp_path, progress=quiet)
+    file = tmp_path / "adapter_config.json"
+    file.write_text(file.read_text().replace('"lora_alpha": 32', '"lora_alpha": 33'))
+    with pytest.raises(ProofFailure, match=r"adapter_config\.json is altered"):
+        model.attach(tmp_path)
+
+
 def test_a_truncated_file_is_caught(model: TorchModel, tuned: Path) -> None:
     file = weights_file(tuned / "a0")
     file.write_bytes(file.read_bytes()[:-100])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from crosstune import models
 from crosstune.errors import InputError
@@ -40,6 +41,7 @@ def test_parameters_are_counted_without_loading(folders: dict[str, Path]) -> Non
     ("model", "revision", "says"),
     [
         ("smollm2-135m-q4_0", None, "Did you mean 'smollm2-135m-q4_1'?"),
+        ("~no-such-user/model", None, "no home folder"),
         ("no such thing", None, "There is no model called 'no such thing'"),
         ("../../etc/passwd", None, "There is no model called"),
         ("someone/model", None, "HF_HUB_OFFLINE"),
@@ -67,6 +69,35 @@ def test_a_broken_model_is_told_in_words(folders: dict[str, Path], tmp_path: Pat
     (broken / "config.json").write_text('{"model_type": "nothing known"}')
     with pytest.raises(InputError, match="'broken' cannot be loaded"):
         models.load(resolve("broken", revision=None, folder=tmp_path), numeric_type="float32")
+
+
+def test_weights_that_are_not_there_are_never_made_up(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    holed = shutil.copytree(folders["llama"], tmp_path / "holed")
+    tensors = load_file(holed / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, holed / "model.safetensors", metadata={"format": "pt"})
+    found = resolve("holed", revision=None, folder=tmp_path)
+    with pytest.raises(InputError, match=r"lacks weights .*layers\.1\.mlp\.up_proj"):
+        models.load(found, numeric_type="float32")
+
+
+def test_weights_that_cannot_be_read_are_told(folders: dict[str, Path], tmp_path: Path) -> None:
+    junk = shutil.copytree(folders["llama"], tmp_path / "junk")
+    (junk / "model.safetensors").write_bytes(b"junk" * 9)
+    with pytest.raises(InputError, match=r"junk/model\.safetensors cannot be read"):
+        resolve("junk", revision=None, folder=tmp_path)
+
+
+def test_a_folder_is_never_taken_for_a_hub_model(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folders["llama"], tmp_path / "someone" / "model")
+    monkeypatch.chdir(tmp_path)
+    hub = models.ModelReference("someone/model", "someone/model@abc", "hub", revision="abc")
+    with pytest.raises(InputError, match="has a folder 'someone/model'"):
+        models.load(hub, numeric_type="float32")
 
 
 @pytest.mark.parametrize(("device", "says"), [("gpu", "no device"), ("cuda:99", "not there")])

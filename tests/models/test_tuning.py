@@ -197,6 +197,30 @@ def test_unknown_target_modules_fail_in_words(model: TorchModel, tmp_path: Path)
     assert model.check().distance_from_base == 0
 
 
+def test_a_name_that_cannot_be_adapted_leaves_the_base_whole(
+    model: TorchModel, tmp_path: Path
+) -> None:
+    """PEFT wraps the first module before it refuses the second."""
+    with pytest.raises(JobFailure, match="target_modules"):
+        tuned(model, LORA.model_copy(update={"target_modules": ("q_proj", "norm")}), tmp_path / "a")
+    assert model.check().distance_from_base == 0
+    tuned(model, LORA, tmp_path / "b")
+    model.attach(tmp_path / "b")
+
+
+def test_only_tokens_that_carry_loss_reach_the_output_layer(
+    model: TorchModel, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    head = model._base.get_output_embeddings()
+    hook = head.register_forward_hook(
+        lambda _m, inputs, _o: seen.append(inputs[0].shape[1]) if torch.is_grad_enabled() else None
+    )
+    report = tuned(model, LORA, tmp_path)
+    hook.remove()
+    assert sum(seen) == report.loss_tokens
+
+
 def test_a_piece_that_does_not_fit_is_halved_with_the_same_result(
     model: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,9 +19,10 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from crosstune.errors import ProofFailure
+from crosstune.models.reference import file_sha256
 
 ADAPTER_FILE = "adapter_model.safetensors"
 FULL_FILE = "model.safetensors"
@@ -36,6 +37,7 @@ class Record:
         base: Public identity of the base.
         base_sha256: Hash of the base's weights in the numeric type they were tuned and asked in.
         tensors_sha256: Hash of the tuned tensors.
+        settings_sha256: Hash of `adapter_config.json`, which scales the adapter; else empty.
         numeric_type: Numeric type of the base.
         probe: Log-probabilities the tuned model gave on the probe, in nats.
         distance_from_base: Largest difference from the bare base on the probe, in nats.
@@ -44,6 +46,7 @@ class Record:
     base: str
     base_sha256: str
     tensors_sha256: str
+    settings_sha256: str
     numeric_type: str
     probe: tuple[float, ...]
     distance_from_base: float
@@ -75,6 +78,12 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def settings_sha256(folder: Path) -> str:
+    """Hash of an adapter's configuration; empty for weights that have none."""
+    file = folder / "adapter_config.json"
+    return file_sha256(file) if file.exists() else ""
 
 
 def save_adapter(model: PeftModel, folder: Path, *, base: str) -> str:
@@ -118,6 +127,16 @@ def lora_config(folder: Path) -> LoraConfig:
     except (OSError, ValueError, TypeError) as error:
         raise ProofFailure(f"adapter_config.json cannot be read ({error})") from None
     return config
+
+
+def unwrap(model: nn.Module) -> None:
+    """Take every adapter layer off again, also those that a failed injection left behind."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, module.get_base_layer())
+    for left in ("peft_config", "_hf_peft_config_loaded"):
+        model.__dict__.pop(left, None)
 
 
 def keep_inputs_low(model: PeftModel) -> None:

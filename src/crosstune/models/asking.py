@@ -31,12 +31,16 @@ _CACHED_TOKENS_PER_BUDGET = 4
 """Cached tokens cost memory but hardly time: a batch may hold this many budgets of them."""
 
 _LOGITS = 2**26
-"""Logits of branches in one batch at most: 256 MB of fp32, whatever the vocabulary."""
+"""Logits of one batch at most: 256 MB of fp32, whatever the vocabulary."""
+
+_HEAD_ROWS = 2**14
+"""Rows of the output layer that are copied to fp32 at a time."""
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error of torch means that a batch did not fit, on a GPU or in main memory."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    words = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,11 @@ def output_at(model: Model, rows: Tensor, columns: Tensor, *, exact: bool) -> It
         return (hidden[None].float() if lift else hidden[None],)
 
     def lifted(hidden: Tensor) -> Tensor:
-        bias = None if head.bias is None else head.bias.float()
-        return nn.functional.linear(hidden, head.weight.float(), bias)
+        # Autocast would take both operands back down; in parts, since a copy can be gigabytes.
+        with torch.autocast(hidden.device.type, enabled=False):
+            parts = [hidden @ part.float().T for part in head.weight.split(_HEAD_ROWS)]
+            logits = torch.cat(parts, dim=-1)
+            return logits if head.bias is None else logits + head.bias.float()
 
     hook = head.register_forward_pre_hook(selected)
     if lift:
@@ -148,7 +155,8 @@ def score_choices(
     scores = [[0.0] * len(prompt.branches) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].stem), i))
     done = 0
-    for batch in batches(order, lambda i: len(prompts[i].stem), budget):
+    dearest = _dearest(model, budget)
+    for batch in batches(order, lambda i: max(len(prompts[i].stem), dearest), budget):
         _score_batch(model, [prompts[i] for i in batch], [scores[i] for i in batch], budget)
         done += len(batch)
         progress(done, len(prompts), "")
@@ -164,6 +172,11 @@ def score_choices(
         )
         for p, score in zip(prompts, scores, strict=True)
     ]
+
+
+def _dearest(model: Model, budget: int) -> int:
+    """What one scored token costs at least, so that a budget's logits stay within bounds."""
+    return max(1, budget * int(model.get_output_embeddings().weight.shape[0]) // _LOGITS)
 
 
 def _score_batch(
@@ -193,8 +206,7 @@ def _score_batch(
     )
     if cache is None:
         return
-    # Every token of a branch is scored, so the vocabulary bounds how many fit beside each other.
-    dearest = max(1, budget * int(model.get_output_embeddings().weight.shape[0]) // _LOGITS)
+    dearest = _dearest(model, budget)
 
     def cost(i: int) -> int:
         fed = len(prompts[long[i][0]].branches[long[i][1]]) - 1

@@ -23,7 +23,7 @@ from crosstune.models.reference import (
 )
 
 _STAMP = "SHA256"
-_VERSION = 1  # raised when the dequantised copy changes
+_VERSION = 2  # raised when the dequantised copy changes
 
 
 def cache_folder() -> Path:
@@ -76,10 +76,13 @@ def embedded_folder() -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
-    stamp, weights = folder / _STAMP, folder / "model.safetensors"
-    if not stamp.is_file() or not weights.is_file():
-        return False
-    return stamp.read_text().strip() == file_sha256(weights)
+    stamp = folder / _STAMP
+    return stamp.is_file() and stamp.read_text() == _listing(folder)
+
+
+def _listing(folder: Path) -> str:
+    files = sorted(path for path in folder.iterdir() if path.name != _STAMP)
+    return "".join(f"{file_sha256(path)}  {path.name}\n" for path in files)
 
 
 def _dequantise(source: Path, folder: Path) -> None:
@@ -93,4 +96,4 @@ def _dequantise(source: Path, folder: Path) -> None:
     model.config._name_or_path = EMBEDDED
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / _STAMP).write_text(file_sha256(folder / "model.safetensors") + "\n")
+    (folder / _STAMP).write_text(_listing(folder))

@@ -131,7 +131,8 @@ class Encoder:
             raise JobFailure(
                 f"{room} new tokens do not fit a model that takes {self.max_length} tokens"
             )
-        rows = self._encode([self.context(prompt) for prompt in prompts])
+        # Spaces that end a context are the answer's to write, as tuning teaches it.
+        rows = self._encode([self.context(prompt).rstrip(" ") for prompt in prompts])
         encoded = []
         for prompt, row in zip(prompts, rows, strict=True):
             head = self._head(row, chat=bool(prompt.turns)) if row else self._first
@@ -150,7 +151,8 @@ class Encoder:
         longest = min(max_tokens, self.max_length)
         contexts = [self.context(prompt) for prompt in prompts]
         texts = [c + p.completion for c, p in zip(contexts, prompts, strict=True)]
-        bare = self._encode([context.rstrip() for context in contexts])
+        # Line breaks that end a context are the template's: they carry no loss.
+        bare = self._encode([context.rstrip(" ") for context in contexts])
         encoded = []
         for prompt, row, context in zip(prompts, self._encode(texts), bare, strict=True):
             chat = bool(prompt.turns)
@@ -174,6 +176,10 @@ class Encoder:
     def _head(self, tokens: list[int], *, chat: bool) -> list[int]:
         """The beginning-of-text token, where it is wanted and not there already."""
         return [] if chat or tokens[: len(self._bos)] == self._bos else self._bos
+
+    def ends(self, *, chat: bool) -> set[int]:
+        """Tokens that end an answer, as tuning teaches it."""
+        return set(self._ending(chat=chat)[:1])
 
     def _ending(self, *, chat: bool) -> list[int]:
         """What ends an answer: the template's end of turn, or the end-of-text token."""

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, logging
@@ -94,7 +96,7 @@ class TorchModel:
         model.eval().requires_grad_(False)
         self._base_sha256 = adapters.tensors_sha256(self._originals)
         said = self._probe()
-        self._bare = _Attached(self._record(self._base_sha256, said, 0.0), said)
+        self._bare = _Attached(self._record(self._base_sha256, "", said, 0.0), said)
         self._attached = self._bare
 
     @staticmethod
@@ -107,6 +109,12 @@ class TorchModel:
         place = _device(device)
         logging.disable_progress_bar()
         where, revision = reference.name, reference.revision or None
+        if reference.kind == "hub" and Path(reference.name).exists():
+            # transformers would take it for the model that is meant.
+            raise InputError(
+                f"The working directory has a folder '{reference.name}', which would be loaded "
+                "in place of the Hub's model of that name; work elsewhere, or rename it"
+            )
         if reference.kind == "embedded":
             where = str(embedded_folder())
         elif reference.folder is not None:
@@ -115,23 +123,29 @@ class TorchModel:
             tokenizer = AutoTokenizer.from_pretrained(
                 where, revision=revision, trust_remote_code=False
             )
-            model = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 where,
                 revision=revision,
                 dtype=_NUMERIC_TYPES[numeric_type],
                 use_safetensors=True,
                 trust_remote_code=False,
+                output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).replace(where, reference.name).split())
             raise InputError(f"The model '{reference.name}' cannot be loaded: {reason}") from None
+        model, loading = loaded
+        if absent := sorted(map(str, loading["missing_keys"])):
+            raise InputError(
+                f"The model '{reference.name}' lacks weights that would be random: "
+                f"{', '.join(absent[:3])}{' …' if len(absent) > 3 else ''}"
+            )
         # Every place a tokenizer or a configuration may state a limit; absurd defaults drop out.
         config = model.config.get_text_config()
         limits = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
         longest = min((n for n in limits if n and n < 10**9), default=4096)
-        model.to(place)  # type: ignore[arg-type]  # transformers decorates it out of its type
         return TorchModel(
-            model,
+            model.to(place),
             Encoder(tokenizer, longest),
             reference=reference,
             numeric_type=numeric_type,
@@ -184,6 +198,8 @@ class TorchModel:
                 f"{record.numeric_type}, {record.base_sha256[:12]}…)"
             )
         tensors = adapters.load_tensors(folder)
+        if adapters.settings_sha256(folder) != record.settings_sha256:
+            raise ProofFailure("adapter_config.json is altered: its hash is not the recorded one")
         if (found := adapters.tensors_sha256(tensors)) != record.tensors_sha256:
             raise ProofFailure(
                 f"the file of tuned weights is altered: its tensors' hash is {found[:12]}…, "
@@ -199,8 +215,7 @@ class TorchModel:
 
     def detach(self) -> None:
         """Answer as the bare base from now on, bit for bit."""
-        if isinstance(self._model, PeftModel):
-            self._model.unload()
+        adapters.unwrap(self._base)
         for name, parameter in self._base.named_parameters():
             parameter.data = self._originals[name]
             parameter.grad = None
@@ -264,19 +279,19 @@ class TorchModel:
                 self._model,
                 encoded,
                 decode=lambda tokens: str(tokenizer.decode(tokens, skip_special_tokens=True)),
-                ends=self._ends(),
+                ends=self._ends(chat=any(prompt.turns for prompt in prompts)),
                 stop=stop,
                 max_new_tokens=max_new_tokens,
                 budget=tokens_per_batch,
                 progress=progress,
             )
 
-    def _ends(self) -> frozenset[int]:
+    def _ends(self, *, chat: bool) -> frozenset[int]:
+        """Tokens that end a text: those the model states, and those that tuning teaches."""
         stated = self._base.generation_config.eos_token_id
         ends = stated if isinstance(stated, list) else [stated]
-        return frozenset(
-            token for token in (*ends, self._encoder.tokenizer.eos_token_id) if token is not None
-        )
+        taught = self._encoder.ends(chat=chat) | self._encoder.ends(chat=False)
+        return frozenset(token for token in ends if token is not None) | taught
 
     def _probe(self) -> Tensor:
         """Log-probabilities of fixed tokens after fixed texts, through the asking path."""
@@ -297,11 +312,12 @@ class TorchModel:
         step = max(1, table.shape[1] // _PROBED_TOKENS)
         return table[:, ::step].flatten().cpu()
 
-    def _record(self, digest: str, said: Tensor, distance: float) -> adapters.Record:
+    def _record(self, digest: str, settings: str, said: Tensor, distance: float) -> adapters.Record:
         return adapters.Record(
             base=self._reference.identity,
             base_sha256=self._base_sha256,
             tensors_sha256=digest,
+            settings_sha256=settings,
             numeric_type=self._numeric_type,
             probe=tuple(said.tolist()),
             distance_from_base=distance,
@@ -325,12 +341,12 @@ class TorchModel:
             task_type="CAUSAL_LM",
         )
         try:
-            with _old_names_ignored():
-                self._model = get_peft_model(self._base, config, autocast_adapter_dtype=True)
-        except ValueError as error:
-            raise JobFailure(f"target_modules: {str(error).splitlines()[0]}") from None
-        adapters.keep_inputs_low(self._model)
-        try:
+            try:
+                with _old_names_ignored():
+                    self._model = get_peft_model(self._base, config, autocast_adapter_dtype=True)
+            except ValueError as error:
+                raise JobFailure(f"target_modules: {str(error).splitlines()[0]}") from None
+            adapters.keep_inputs_low(self._model)
             yield [p for p in self._model.parameters() if p.requires_grad]
         finally:
             self.detach()
@@ -338,10 +354,10 @@ class TorchModel:
     @contextmanager
     def _masters(self) -> Iterator[list[nn.Parameter]]:
         """All weights as fp32 copies, since bf16 loses small updates; bare again afterwards."""
-        for parameter in self._base.parameters():
-            parameter.data = parameter.data.to(torch.float32, copy=True)
-            parameter.requires_grad_(True)
         try:
+            for parameter in self._base.parameters():
+                parameter.data = parameter.data.to(torch.float32, copy=True)
+                parameter.requires_grad_(True)
             yield list(self._base.parameters())
         finally:
             self.detach()
@@ -397,7 +413,7 @@ class TorchModel:
         if not bool(torch.isfinite(said).all()):
             raise JobFailure("the tuned model's answers to the probe are not finite; tune slower")
         distance = float((said - self._bare.said).abs().max())
-        self._record(digest, said, distance).write(folder)
+        self._record(digest, adapters.settings_sha256(folder), said, distance).write(folder)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Costs one pass over a local model's files (hashing, about 1 GB/s) or one request
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,7 +61,10 @@ def resolve(model: str, *, revision: str | None, folder: Path) -> ModelReference
         InputError: There is no such model, its weights are not safetensors, or the Hub cannot be
             reached; says what to do.
     """
-    path = folder / Path(model).expanduser()
+    try:
+        path = folder / Path(model).expanduser()
+    except RuntimeError:
+        raise InputError(f"model: there is no home folder for '{model}'") from None
     if model != EMBEDDED and path.is_dir():
         if revision:
             raise InputError(f"revision: '{model}' is a local folder and has none; leave it out")
@@ -127,17 +131,17 @@ def _model_files(folder: Path) -> Iterator[Path]:
 def _parameters(folder: Path) -> int | None:
     """Count weights from the safetensors headers alone."""
     try:
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
     except ImportError:
         return None
     total = 0
     for path in folder.glob("*.safetensors"):
-        with safe_open(str(path), framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                size = 1
-                for length in file.get_slice(name).get_shape():
-                    size *= length
-                total += size
+        try:
+            with safe_open(str(path), framework="numpy") as file:
+                slices = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118
+                total += sum(math.prod(part.get_shape()) for part in slices)
+        except SafetensorError as error:
+            raise InputError(f"{folder.name}/{path.name} cannot be read: {error}") from None
     return total
 
 

@@ -1,8 +1,9 @@
 """The tuning loop: AdamW over batches of like length, loss where it counts.
 
 Only tokens that carry loss reach the output layer. A batch is cut into pieces that fit; each
-token weighs the same whatever the cut, so pieces change rounding only. Costs about three forward
-passes (LoRA) a token; memory is one piece's activations, the trained weights and their two moments.
+token weighs the same whatever the cut, so pieces change rounding only (and what dropout drops).
+Costs about three forward passes (LoRA) a token; memory is one piece's activations, the trained
+weights and their two moments.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from crosstune.tasks.example import Prompt
 
 CHARACTERS_PER_TOKEN = 4
 EFFICIENCY = {"float32": 0.5, "bfloat16": 2.0}
-"""Rate of tuning and asking over that of the product; bfloat16 measured on a CPU with AVX512-BF16."""
+"""Rate of tuning and asking over that of the product; bfloat16 measured with AVX512-BF16."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ CHOICE_METRICS: Registry[Callable[..., int]] = Registry("metric of choices")
 FILTERS: Registry[Callable[..., str]] = Registry("filter")
 
 _NUMBER = re.compile(
-    r"(?:(?<![\w)\]])(?P<sign>[-+])[ ]?)?[$€£]?"
+    r"(?:(?<![\w)\]])(?P<sign>[-+]))?[$€£]?"
     r"(?P<digits>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 )
 
@@ -73,7 +73,7 @@ def last_number(text: str) -> Decimal | None:
     follow a letter, digit or closing bracket ("10-3" ends in 3). A currency sign may stand before.
 
     Example:
-        >>> last_number("She pays $1,234.50."), last_number("from 3 to -7"), last_number("none")
+        >>> last_number("She pays $1,234.50."), last_number("from 3 to -7"), last_number("10 - 3")
         (Decimal('1234.50'), Decimal('-7'), None)
     """
     found = list(_NUMBER.finditer(text.replace("\N{MINUS SIGN}", "-")))

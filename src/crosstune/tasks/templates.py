@@ -16,7 +16,15 @@ from contextvars import ContextVar
 from typing import Any
 
 import regex
-from jinja2 import StrictUndefined, Template, TemplateError, UndefinedError, nodes
+from jinja2 import (
+    StrictUndefined,
+    Template,
+    TemplateError,
+    UndefinedError,
+    filters,
+    nodes,
+    pass_eval_context,
+)
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
@@ -26,6 +34,7 @@ MAX_WORK = 10_000_000
 MAX_STEPS = 100_000
 MAX_SECONDS = 2.0
 MAX_BITS = 4096
+MAX_DIGITS = 100
 ITEM_SIZE = 10
 
 FILTERS = (
@@ -120,6 +129,17 @@ def substituted(text: str, pattern: str, replacement: str, count: int = 0) -> st
     return str(regex.sub(pattern, replacement, text, count=count, timeout=MAX_SECONDS))
 
 
+def _rounded(value: float, precision: int = 0, method: Any = "common") -> float:
+    if abs(precision) > MAX_DIGITS:
+        raise SecurityError(f"rounds to more than {MAX_DIGITS} digits")
+    return filters.do_round(value, precision, method)
+
+
+@pass_eval_context
+def _as_json(context: nodes.EvalContext, value: Any) -> str:
+    return filters.do_tojson(context, value)
+
+
 class _Guards(NodeTransformer):
     """Puts a counter around every loop and a measure around every value a template composes."""
 
@@ -171,7 +191,8 @@ def _environment() -> _Environment:
     made = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printed)
     made.globals = {"range": made.globals["range"]}
     made.filters = {name: _guarded(made.filters[name]) for name in FILTERS}
-    made.filters |= {"regex_replace": _guarded(substituted)}
+    made.filters |= {"regex_replace": _guarded(substituted), "round": _guarded(_rounded)}
+    made.filters["tojson"] = _guarded(_as_json)
     made.filters |= {"counted": _counted, "bounded": _bounded}
     return made
 
