@@ -89,6 +89,26 @@ def test_fewer_examples_than_asked_for_are_told(folder: Path) -> None:
     )
 
 
+def test_training_on_test_rows_is_told(folder: Path, tmp_path: Path) -> None:
+    leaky = yaml.safe_load((folder / "mood.yaml").read_text())
+    leaky["dataset_kwargs"]["data_files"]["train"] = "mood-test.jsonl"
+    folder_of_tasks(tmp_path)
+    (tmp_path / "mood.yaml").write_text(yaml.safe_dump(leaky))
+    study = small_study(sources=["mood", "sums"])
+    rows = len((tmp_path / "mood-test.jsonl").read_text().splitlines())
+    [told] = [text for text in planned(study, tmp_path).warnings if "tested on" in text]
+    assert told.startswith("source mood is tuned on ")
+    assert told.endswith("rows that mood is tested on")
+    assert int(told.split()[5]) <= rows
+    assert not [text for text in planned(study, folder).warnings if "tested on" in text]
+
+
+def test_a_mixture_that_leaves_a_task_out_is_refused(folder: Path) -> None:
+    assert problems(small_study(recipes={"examples": 1}), folder) == (
+        "source both: the 1 examples of recipe lora cannot be shared by 2 tasks",
+    )
+
+
 def test_a_mismatch_of_template_or_prompt_is_told(folder: Path) -> None:
     found = planned(
         small_study(

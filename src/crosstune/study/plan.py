@@ -136,7 +136,7 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
         raise InputError("The study cannot be run", list(dict.fromkeys(draft.problems)))
     base = base_ingredients(model.identity, numeric_type=resolved)
     jobs, rows = _jobs(draft, base, trainings=trainings, questions=questions)
-    warnings = dict.fromkeys(_mismatches(study) + draft.warnings)
+    warnings = dict.fromkeys(_mismatches(study) + draft.warnings + _overlaps(trainings, questions))
     return Plan(study, model, resolved, jobs, rows, draft.revisions, tuple(warnings))
 
 
@@ -174,6 +174,11 @@ class _Draft:
         """The examples of a source; a mixture shares them evenly, the first tasks take the rest."""
         prompts: list[Prompt] = []
         share, rest = divmod(recipe.examples, len(source.tasks))
+        if not share:
+            self.problems.append(
+                f"source {source.name}: the {recipe.examples} examples of recipe {recipe.name} "
+                f"cannot be shared by {len(source.tasks)} tasks"
+            )
         for i, name in enumerate(source.tasks):
             count = share + (i < rest)
             there = self.read(name, "train", prompt=recipe.prompt).items
@@ -255,6 +260,23 @@ def _mismatches(study: Study) -> list[str]:
         for what in ("chat_template", "prompt")
         if getattr(recipe, what) != getattr(condition, what)
     ]
+
+
+def _overlaps(
+    trainings: dict[tuple[Source, Recipe], tuple[Prompt, ...]], questions: Sequence[Question]
+) -> list[str]:
+    """Sources that are tuned on the very rows a target is tested on."""
+    told = []
+    for (source, _), lessons in trainings.items():
+        trained = {prompt.id for prompt in lessons}
+        for question in questions:
+            count = sum(prompt.id in trained for prompt in question.prompts)
+            if count:
+                told.append(
+                    f"source {source.name} is tuned on {count} of the {len(question.prompts)} "
+                    f"rows that {question.task.name} is tested on"
+                )
+    return told
 
 
 def _jobs(

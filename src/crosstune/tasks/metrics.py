@@ -74,7 +74,7 @@ def last_number(text: str) -> Decimal | None:
 
     Example:
         >>> last_number("She pays $1,234.50."), last_number("from 3 to -7"), last_number("10 - 3")
-        (Decimal('1234.50'), Decimal('-7'), None)
+        (Decimal('1234.50'), Decimal('-7'), Decimal('3'))
     """
     found = list(_NUMBER.finditer(text.replace("\N{MINUS SIGN}", "-")))
     if not found:
