@@ -100,7 +100,9 @@ def test_a_folder_is_never_taken_for_a_hub_model(
         models.load(hub, numeric_type="float32")
 
 
-@pytest.mark.parametrize(("device", "says"), [("gpu", "no device"), ("cuda:99", "not there")])
+@pytest.mark.parametrize(
+    ("device", "says"), [("gpu", "no device"), ("meta", "no device"), ("cuda:99", "not there")]
+)
 def test_an_unknown_device_is_told(folders: dict[str, Path], device: str, says: str) -> None:
     found = resolve("llama", revision=None, folder=folders["llama"].parent)
     with pytest.raises(InputError, match=says):

@@ -60,9 +60,11 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device: torch.device | None = torch.device(name)
     except RuntimeError:
-        raise InputError(f"There is no device called '{name}'; say auto, cpu or cuda") from None
+        device = None
+    if device is None or device.type not in {"cpu", "cuda"}:
+        raise InputError(f"There is no device called '{name}'; say auto, cpu or cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"The device '{name}' is not there ({torch.cuda.device_count()} GPUs)")
     return device
