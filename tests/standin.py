@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crosstune import models
-from crosstune.errors import JobFailure, OutOfMemory, ProofFailure
+from crosstune.errors import DamagedFile, JobFailure, OutOfMemory, ProofFailure
 from crosstune.tasks.example import Prompt
 
 SIZE = 4096
@@ -97,7 +97,9 @@ class StandIn:
             self.change = np.load(folder / "weights.npy", allow_pickle=False)
             self.recorded = json.loads((folder / "proof.json").read_text())
         except (OSError, ValueError) as error:
-            raise ProofFailure(f"the weights cannot be read: {type(error).__name__}") from None
+            raise DamagedFile(f"the weights cannot be read: {type(error).__name__}") from None
+        if self._record(self.change)["tensors"] != self.recorded["tensors"]:
+            raise DamagedFile("the weights are altered")
         return self.check()
 
     def detach(self) -> None:

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -17,6 +19,8 @@ import standin
 from crosstune import cli, models
 from crosstune.errors import JobFailure
 from small import folder_of_tasks, small_study
+
+SOURCES = ("mood", "sums", "both")
 
 
 @pytest.fixture
@@ -84,12 +88,19 @@ def test_every_format_of_the_matrix(
     assert call(monkeypatch, "matrix", "out", "--format", "json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) == len(list(csv.reader(told.splitlines()))) - 1
-    assert call(monkeypatch, "matrix", "out", "--format", "parquet", "--out", "m.parquet") == 0
-    assert pq.read_table("m.parquet").to_pylist() == rows
-    assert call(monkeypatch, "matrix", "out", "--format", "parquet") == 2
-    assert "give a file with --out FILE" in capsys.readouterr().err
-    assert call(monkeypatch, "matrix", "out", "--format", "csv", "--out", "no/m.csv") == 2
-    assert "no/m.csv cannot be written: No such file" in capsys.readouterr().err
+    assert call(monkeypatch, "matrix", "out", "--format", "xml") == 2
+    assert "'xml' is not one of" in capsys.readouterr().err
+
+
+def test_a_matrix_as_parquet_goes_to_standard_output(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    run(monkeypatch, folder)
+    capsysbinary.readouterr()
+    assert call(monkeypatch, "matrix", "out", "--format", "parquet") == 0
+    rows = pq.read_table(pa.BufferReader(capsysbinary.readouterr().out)).to_pylist()
+    assert call(monkeypatch, "matrix", "out", "--format", "json") == 0
+    assert json.loads(capsysbinary.readouterr().out) == rows
 
 
 def test_a_failed_cell_makes_the_status_1(
@@ -103,12 +114,50 @@ def test_a_failed_cell_makes_the_status_1(
     assert run(monkeypatch, folder) == 1
     told = capsys.readouterr()
     assert "–" in told.out
-    assert "base → sums: an answer alone is longer than the model takes" in told.err
-    assert "3 scores are missing; run the same command again" in told.err
+    words = "an answer alone is longer than the model takes"
+    ended = "".join(f"failed: {name} (lora, seed 0) → sums: {words}\n" for name in SOURCES)
+    ended += "3 scores failed\n"
+    assert told.err.endswith(ended)
+    assert "missing" not in told.err
     assert call(monkeypatch, "status", "out") == 1
-    assert "failed: base → sums: an answer alone" in capsys.readouterr().out
+    assert f"failed: base → sums: {words}" in capsys.readouterr().out
+    assert call(monkeypatch, "matrix", "out") == 1
+    assert capsys.readouterr() == (told.out.split("\nresults:")[0], ended)
     monkeypatch.setattr(models, "load", standin.load)
     assert run(monkeypatch, folder) == 0
+
+
+def test_a_failed_job_is_told_once_and_not_as_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Failing(standin.StandIn):
+        def tune(self, *given: Any, **named: Any) -> models.Tuning:
+            if self.calls.count("tune"):
+                raise JobFailure("the loss is not finite")
+            return super().tune(*given, **named)
+
+    monkeypatch.setattr(models, "load", lambda reference, **_: Failing(reference.identity))
+    assert run(monkeypatch, folder) == 1
+    ended = [
+        "failed: sums (lora, seed 0): the loss is not finite",
+        "failed: both (lora, seed 0): the loss is not finite",
+        "6 scores failed",
+    ]
+    assert capsys.readouterr().err.splitlines()[-3:] == ended
+    (folder.parent / "out" / "scores" / base_key("mood")).rename("aside")
+    assert call(monkeypatch, "matrix", "out") == 1
+    missing = ["missing: mood → mood (lora, zero-shot, seed 0)"]
+    assert capsys.readouterr().err.splitlines() == [
+        *ended[:2],
+        *missing,
+        ended[2],
+        "1 score is missing; run the study again",
+    ]
+
+
+def base_key(target: str) -> str:
+    rows = csv.DictReader(Path("out/matrix.csv").read_text().splitlines())
+    return next(row["base_key"] for row in rows if row["target"] == target)
 
 
 def test_an_interrupt_is_told(
@@ -123,6 +172,11 @@ def test_an_interrupt_is_told(
     assert "what was finished stays; run the same command again" in capsys.readouterr().err
     assert call(monkeypatch, "status", "out") == 0
     assert "cells  3 of 12 done, 9 missing" in capsys.readouterr().out
+    assert call(monkeypatch, "matrix", "out") == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "missing: mood → mood (lora, zero-shot, seed 0)"
+    assert told[9:] == ["9 scores are missing; run the study again"]
+    assert run(monkeypatch, folder) == 130
 
 
 @pytest.mark.parametrize(
@@ -226,3 +280,54 @@ def test_the_module_is_the_command() -> None:
         [sys.executable, "-m", "crosstune", "status", "nowhere"], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (2, "There is no study in nowhere\n")
+
+
+@pytest.mark.parametrize("place", ["file/x", "/proc/x"])
+def test_a_folder_that_cannot_be_made_is_status_2(
+    place: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("file").write_text("")
+    assert call(monkeypatch, "run", folder / "STUDY.yaml", "--out", place, "--device", "cpu") == 2
+    assert f"{place} cannot be written: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["status", "matrix"])
+def test_altered_files_are_told_in_a_line(
+    command: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(monkeypatch, folder)
+    (Path("out/failures") / f"{'0' * 64}.json").write_text('{"title": ')
+    capsys.readouterr()
+    assert call(monkeypatch, command, "out") == 0
+    told = capsys.readouterr().err
+    assert told == f"failures/{'0' * 64}.json is damaged; it is left out\n"
+    for name, content in {"plan.json": "{}", "study.json": "[1]"}.items():
+        Path("out", name).write_text(content)
+        assert call(monkeypatch, command, "out") == 2
+        told = capsys.readouterr().err
+        assert told == f"out/{name} is damaged: remove it and run the study again\n"
+
+
+def test_damaged_files_are_mended_as_the_message_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, folder)
+    failure = Path("out/failures") / f"{'0' * 64}.json"
+    failure.write_text("")
+    Path("out/study.json").write_text('{"format"')
+    whole = Path("out/matrix.csv").read_text()
+    assert run(monkeypatch, folder) == 2
+    assert "study.json is damaged: remove it and run the study again" in capsys.readouterr().err
+    Path("out/study.json").unlink()
+    assert run(monkeypatch, folder) == 0
+    told = capsys.readouterr().err
+    assert f"{failure.name} is damaged" in told
+    assert "tuning" not in told
+    assert not failure.exists()
+    assert Path("out/matrix.csv").read_text() == whole

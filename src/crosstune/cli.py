@@ -1,7 +1,8 @@
 """The command line: parse, call the library, print.
 
-Exit status: 0 done, 1 a cell failed or is missing, 2 the input is wrong, 130 interrupted. Each
-command imports what it needs, so that the light ones answer at once.
+Exit status: 0 done; 1 a cell failed or is missing (for `status`: failed), a task breaks its
+contract, or the work cannot go on; 2 the input is wrong; 130 interrupted. Each command imports what
+it needs, so that the light ones answer at once.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from crosstune.errors import CrosstuneError, InputError
 
 if TYPE_CHECKING:
+    from crosstune.results.matrix import TransferMatrix
     from crosstune.study.schema import Study
     from crosstune.tasks import Task
 
@@ -38,15 +40,7 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Al
 Patterns = Annotated[
     list[str] | None, typer.Option("--tasks", metavar="GLOB", help="Task files; may be repeated.")
 ]
-
-
-class Format(StrEnum):
-    """How a matrix is written."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    parquet = "parquet"
+Format = Literal["table", "csv", "json", "parquet"]
 
 
 def main() -> None:
@@ -119,10 +113,11 @@ def plan_command(file: StudyFile, out: Out = None, device: Device = "auto") -> N
 
 @app.command("status")
 def status_command(folder: Folder) -> None:
-    """Show what of a study is done, missing, and failed."""
+    """Show what of a study is done, missing, and failed; what is only missing is no failure."""
     from crosstune.results.status import status
+    from crosstune.results.store import Store
 
-    now = status(folder)
+    now = status(Store(folder, tell=_complain))
     print(f"study  {now.name}")
     print(f"jobs   {now.jobs_done} of {now.jobs} done")
     print(f"cells  {now.cells_done} of {now.cells} done, {now.cells - now.cells_done} missing")
@@ -135,27 +130,23 @@ def status_command(folder: Folder) -> None:
 @app.command()
 def matrix(
     folder: Folder,
-    form: Annotated[Format, typer.Option("--format", help="How it is written.")] = Format.table,
-    out: Annotated[Path | None, typer.Option("--out", help="A file; else it is printed.")] = None,
+    form: Annotated[Format, typer.Option("--format", help="How it is written.")] = "table",
 ) -> None:
-    """Print or export the transfer matrix of a study."""
+    """Write the transfer matrix of a study to standard output."""
     from crosstune.results.matrix import TransferMatrix
     from crosstune.results.store import Store
 
     found = TransferMatrix.of(Store(folder, tell=_complain))
-    if form is Format.parquet:
-        if out is None:
-            raise InputError("Parquet is not text: give a file with --out FILE")
-        _write(out, lambda: found.to_parquet(out))
+    if form == "parquet":
+        sys.stdout.buffer.write(found.to_parquet())
     else:
-        written = {Format.csv: found.to_csv, Format.json: found.to_json, Format.table: found.table}
-        text = written[form]().rstrip("\n") + "\n"
-        if out is None:
-            sys.stdout.write(text)
-        else:
-            _write(out, lambda: out.write_text(text, encoding="utf-8"))
-    for name in found.missing():
-        _complain(f"missing: {name}")
+        written: dict[str, Callable[[], str]] = {
+            "csv": found.to_csv,
+            "json": found.to_json,
+            "table": found.table,
+        }
+        sys.stdout.write(written[form]().rstrip("\n") + "\n")
+    _tell_gaps(found)
 
 
 @tasks_app.command("list")
@@ -234,23 +225,33 @@ def _run(study: Study, *, out: Path, folder: Path, device: str) -> None:
     print(
         f"\nresults: {out}  (matrix.csv: the matrix; scores/: every answer; adapters/: the models)"
     )
-    for key, reason in found.reasons.items():
-        _complain(f"failed: {key[:12]}: {reason}")
-    if not found.is_complete:
-        _complain(f"{len(found.missing())} scores are missing; run the same command again")
+    _tell_gaps(found)
+
+
+def _tell_gaps(found: TransferMatrix) -> None:
+    """Tell every reason of a failure once, and what is missing; either makes the exit status 1."""
+    for reason in dict.fromkeys(found.reasons.values()):
+        _complain(f"failed: {reason}")
+    failed, missing = found.failed(), found.missing()
+    for name in missing:
+        _complain(f"missing: {name}")
+    if failed:
+        _complain(f"{_scores(len(failed))} failed")
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        _complain(f"{_scores(len(missing))} {verb} missing; run the study again")
+    if failed or missing:
         raise typer.Exit(1)
 
 
-def _cpu() -> str:
+def _scores(count: int) -> str:
+    return f"{count} score" if count == 1 else f"{count} scores"
+
+
+def _numeric_type(device: str) -> str:
     from crosstune import models
 
-    return f"numeric type 'auto' means {models.numeric_type('auto', device='cpu')}"
-
-
-def _cuda() -> str:
-    from crosstune import models
-
-    return f"numeric type 'auto' means {models.numeric_type('auto', device='cuda')}"
+    return f"numeric type 'auto' means {models.numeric_type('auto', device=device)}"
 
 
 def _embedded_model() -> str:
@@ -261,7 +262,11 @@ def _embedded_model() -> str:
     return "installed" + (", unpacked in the cache" if cached else "; unpacked when first used")
 
 
-_FINDINGS = {"cpu": _cpu, "cuda": _cuda, "embedded model": _embedded_model}
+_FINDINGS: dict[str, Callable[[], str]] = {
+    "cpu": partial(_numeric_type, "cpu"),
+    "cuda": partial(_numeric_type, "cuda"),
+    "embedded model": _embedded_model,
+}
 _PACKAGES = {
     "crosstune": "all",
     "torch": "models",
@@ -291,13 +296,6 @@ def _chosen(names: list[str] | None, patterns: list[str] | None) -> list[Task]:
         told = [f"'{name}'.{did_you_mean(name, known)}" for name in unknown]
         raise InputError("There is no task called", told)
     return [known[name] for name in names or known]
-
-
-def _write(path: Path, write: Callable[[], object]) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _complain(line: str) -> None:

@@ -35,7 +35,7 @@ class InputError(CrosstuneError):
         super().__init__("\n  - ".join([f"{what}:" if problems else what, *problems]))
 
 
-class MissingExtra(CrosstuneError):
+class MissingExtra(InputError):
     """A package that only some work needs is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
@@ -48,6 +48,13 @@ class JobFailure(CrosstuneError):
 
 class ProofFailure(JobFailure):
     """The model that answers is not the model the cell names."""
+
+
+class DamagedFile(ProofFailure):
+    """A file of tuned weights or of their proof is altered, missing or unreadable: make it again.
+
+    Any other failed proof says nothing against the files: a model or a machine that differs.
+    """
 
 
 class StoreFailure(CrosstuneError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,11 @@ import torch
 import yaml
 
 from crosstune import models
-from crosstune.models import LanguageModel, ModelReference
+from crosstune.models import LanguageModel, ModelReference, Proof, engine
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.outcomes import read_outcomes
 from crosstune.study.progress import Reporter
-from crosstune.study.run import run
+from crosstune.study.run import Load, run
 from crosstune.study.schema import Study, load_study
 from small import folder_of_tasks, small_study
 from tiny import tiny_model
@@ -153,6 +154,57 @@ def test_swapped_adapters_are_told_and_made_again(
     again = run(study, out=copy, folder=folder, device="cpu", reporter=told)
     assert len([line for line in told.lines if "another entry's" in line]) == 2
     assert again == calm
+
+
+def loading(before_attach: Callable[[], object]) -> Load:
+    """Makes a model to which something happens right before it attaches its first adapter."""
+
+    def load(reference: ModelReference, *, numeric_type: str, device: str) -> LanguageModel:
+        model = models.load(reference, numeric_type=numeric_type, device=device)
+        attach = model.attach
+
+        def spoiled(folder: Path) -> Proof:
+            model.attach = attach  # type: ignore[method-assign]
+            before_attach()
+            return attach(folder)
+
+        model.attach = spoiled  # type: ignore[method-assign]
+        return model
+
+    return load
+
+
+def test_an_adapter_that_cannot_be_proved_here_is_kept(
+    folder: Path, study: Study, copy: Path, calm: TransferMatrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = next(row for row in TransferMatrix.of(copy).rows if row.recipe == "lora")
+    shutil.rmtree(copy / "scores" / row.key)
+    made = {p: p.stat().st_mtime_ns for p in copy.rglob("adapters/*/*")}
+    with monkeypatch.context() as elsewhere:
+        load = loading(lambda: elsewhere.setattr(engine, "TOLERANCE", {"float32": -1.0}))
+        matrix = run(study, out=copy, folder=folder, device="cpu", load=load)
+    assert set(matrix.reasons) == {row.key}
+    assert "misses what it said to the probe" in matrix.reasons[row.key]
+    assert {p: p.stat().st_mtime_ns for p in copy.rglob("adapters/*/*")} == made
+    assert run(study, out=copy, folder=folder, device="cpu") == calm
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "proof.json"])
+def test_an_adapter_that_is_damaged_before_it_answers_is_made_again(
+    folder: Path, study: Study, copy: Path, calm: TransferMatrix, name: str
+) -> None:
+    row = next(row for row in TransferMatrix.of(copy).rows if row.recipe == "lora")
+    shutil.rmtree(copy / "scores" / row.key)
+    file = copy / "adapters" / row.job_key / name
+    whole = file.read_bytes()
+
+    damaged = whole + b" " if name == "adapter_config.json" else whole[:-9]
+    load = loading(lambda: file.write_bytes(damaged))
+    told = Told()
+    again = run(study, out=copy, folder=folder, device="cpu", reporter=told, load=load)
+    assert [line for line in told.lines if line.endswith("it is tuned again")]
+    assert again == calm
+    assert file.read_bytes() == whole
 
 
 def test_an_adapter_that_is_detached_while_it_answers_is_caught(

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,6 +22,9 @@ def key(number: int) -> str:
     return f"{number:064x}"
 
 
+STUDY = json.dumps(
+    {"format": 1, "name": "small", "model": "m", "numeric_type": "float32", "base_sha256": {}}
+)
 BASE, JOBS = key(1), {"mood": key(2), "sums": key(3)}
 SCORES = {("mood", "mood"): 0.75, ("mood", "sums"): 0.25, ("sums", "mood"): 0.5}
 
@@ -63,7 +67,7 @@ def put(store: Store, name: str, score: float) -> None:
 def store(tmp_path: Path) -> Store:
     """A study in which sums → sums failed, and all else is done."""
     store = Store(tmp_path / "study", writable=True)
-    store.write("study.json", json.dumps({"format": 1, "name": "small"}))
+    store.write("study.json", STUDY)
     store.write("plan.json", json.dumps(planned()))
     for j in range(2):
         put(store, key(10 + j), 0.5)
@@ -84,7 +88,8 @@ def test_gains_are_score_minus_base_and_missing_is_missing(store: Store) -> None
         ("sums", "sums"): None,
     }
     assert not matrix.is_complete
-    assert matrix.missing() == ("sums → sums (lora, zero-shot, seed 0)",)
+    assert matrix.failed() == ("sums → sums (lora, zero-shot, seed 0)",)
+    assert matrix.missing() == ()
     assert matrix.reasons == {key(31): "sums → sums: out of memory"}
     assert {row.status for row in matrix.rows} == {"done", "failed"}
 
@@ -100,19 +105,19 @@ def test_a_damaged_score_is_missing_and_told(store: Store) -> None:
     (store.folder / "scores" / key(20) / "cell.json").write_text("{}")
     told: list[str] = []
     matrix = TransferMatrix.of(Store(store.folder, tell=told.append))
-    assert len(matrix.missing()) == 2
+    assert matrix.missing() == ("mood → mood (lora, zero-shot, seed 0)",)
     assert len(told) == 1
 
 
-def test_every_format_says_the_same(store: Store, tmp_path: Path) -> None:
+def test_every_format_says_the_same(store: Store) -> None:
     matrix = TransferMatrix.of(store)
     rows = list(csv.DictReader(io.StringIO(matrix.to_csv())))
     assert len(rows) == 8
     assert rows[0]["source_families"] == "sentiment+arithmetic"
     assert (rows[0]["gain"], rows[-1]["gain"], rows[-1]["status"]) == ("0.25", "", "failed")
     assert [row["gain"] for row in json.loads(matrix.to_json())] == [r.gain for r in matrix.rows]
-    matrix.to_parquet(tmp_path / "matrix.parquet")
-    assert pq.read_table(tmp_path / "matrix.parquet").to_pylist() == json.loads(matrix.to_json())
+    table = pq.read_table(pa.BufferReader(matrix.to_parquet()))
+    assert table.to_pylist() == json.loads(matrix.to_json())
 
 
 def test_the_columns_are_those_that_are_documented(store: Store) -> None:
@@ -156,3 +161,53 @@ def test_a_study_without_a_plan_is_told(store: Store) -> None:
     for read in (status, TransferMatrix.of):
         with pytest.raises(InputError, match="was never planned: run it first"):
             read(store.folder)
+
+
+READERS = pytest.mark.parametrize("read", [status, TransferMatrix.of])
+WRONG: dict[str, tuple[object, ...]] = {
+    "seed": (None, True, "0"),
+    **dict.fromkeys(("metrics", "source_families"), (None, [], [1], "acc")),
+    **dict.fromkeys(("key", "base_key", "job_key", "base_job_key"), (None, 1, "../x", "")),
+    **dict.fromkeys(("source", "target", "target_family", "recipe", "condition"), (None, 1, [])),
+}
+
+
+def test_every_field_of_a_plan_can_be_wrong() -> None:
+    assert set(WRONG) == set(planned()[0])
+
+
+@READERS
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[{}]", "{}", "[]", "[1]", "null", '"plan"', '[{"source": "a"', "[" * 100_000),
+        *(
+            json.dumps([planned()[0], planned()[1] | {name: value}])
+            for name, values in WRONG.items()
+            for value in values
+        ),
+    ],
+    ids=lambda content: content[-40:],
+)
+def test_a_plan_that_is_none_is_told(store: Store, read: Any, content: str) -> None:
+    (store.folder / "plan.json").write_text(content)
+    with pytest.raises(InputError, match=r"plan\.json is damaged: remove it and run") as caught:
+        read(store.folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_may_be_given(store: Store) -> None:
+    """A run that another one overtakes reads the matrix of its own plan."""
+    store.write("plan.json", json.dumps(planned()[2:]))
+    assert {row.source for row in TransferMatrix.of(store).rows} == {"sums"}
+    assert {row.source for row in TransferMatrix.of(store, tuple(planned()[:2])).rows} == {"mood"}
+
+
+@READERS
+def test_a_reader_tells_nobody_unless_it_is_asked_to(
+    store: Store, read: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (store.folder / "scores" / key(20) / "cell.json").write_text("{}")
+    (store.folder / "failures" / f"{key(31)}.json").write_text("{")
+    read(store.folder)
+    assert capsys.readouterr() == ("", "")

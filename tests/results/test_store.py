@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import json
 import os
 import random
 import shutil
@@ -12,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +22,7 @@ from crosstune.errors import InputError, StoreFailure
 from crosstune.results.store import Store
 
 KEY, OTHER = "a" * 64, "b" * 64
+STUDY = {"format": 1, "name": "small", "model": "m", "numeric_type": "float32", "base_sha256": {}}
 
 
 class Told(list[str]):
@@ -33,7 +37,7 @@ def store(tmp_path: Path) -> Store:
 
 def new_store(folder: Path, told: Told | None = None) -> Store:
     store = Store(folder, writable=True, tell=told if told is not None else Told())
-    store.write("study.json", '{"format": 1, "name": "small"}')
+    store.write("study.json", json.dumps(STUDY))
     return store
 
 
@@ -149,6 +153,25 @@ def test_failures_are_kept_and_forgiven(store: Store) -> None:
     assert store.failures() == {}
 
 
+@pytest.mark.parametrize(
+    "content", ["", '{"title": "mo', "null", "{}", "[1]", '"x"', "7", '{"reason": "no title"}']
+)
+def test_a_damaged_failure_is_told_left_out_and_removed_by_a_writer(
+    tmp_path: Path, content: str
+) -> None:
+    told = Told()
+    store = new_store(tmp_path / "study", told)
+    store.fail(KEY, {"title": "mood", "reason": "out of memory"})
+    store.fail(OTHER, {"title": "tone", "reason": "out of memory"})
+    path = store.folder / "failures" / f"{OTHER}.json"
+    path.write_text(content)
+    for reader in (Store(store.folder, tell=told), store):
+        assert path.exists()
+        assert reader.failures() == {KEY: "mood: out of memory"}
+    assert not path.exists()
+    assert told == [f"failures/{OTHER}.json is damaged; it is left out"] * 2
+
+
 @pytest.mark.parametrize("key", ["../../etc", "/etc", "", "A" * 64, "a" * 63, "a" * 64 + "\n"])
 def test_a_key_is_never_a_path(store: Store, key: str) -> None:
     with pytest.raises(ValueError, match="not a key"):
@@ -247,13 +270,79 @@ def test_the_system_s_own_full_disk_is_told(store: Store) -> None:
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(StoreFailure, match="cannot be written: Permission denied"):
+    with pytest.raises(InputError, match="cannot be written: Permission denied"):
         Store(tmp_path / "locked" / "study", writable=True)
 
 
-def test_a_read_only_place_is_told() -> None:
-    with pytest.raises((StoreFailure, InputError), match="cannot be"):
-        Store(Path("/proc/crosstune/study"), writable=True)
+def test_a_place_where_no_folder_can_be_made_is_wrong_input(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    places = {
+        tmp_path / "file" / "study": "Not a directory",
+        Path("/proc/crosstune/study"): "No such file",
+        tmp_path / ("x" * 300): "File name too long",
+    }
+    for place, words in places.items():
+        with pytest.raises(InputError, match=f"cannot be (written|read): {words}"):
+            Store(place, writable=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (errno.EACCES, InputError, "cannot be written: Permission denied"),
+        (errno.EROFS, InputError, "cannot be written: Read-only file system"),
+        (errno.ENOSPC, StoreFailure, "The disk is full"),
+    ],
+)
+def test_a_folder_that_cannot_be_opened_for_writing_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    kind: type[Exception],
+    words: str,
+) -> None:
+    monkeypatch.setattr(os, "open", refusing(code))
+    with pytest.raises(kind, match=words):
+        Store(tmp_path / "study", writable=True)
+
+
+def refusing(code: int) -> Any:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return refuse
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP])
+def test_without_locks_nothing_is_swept_and_all_else_works(
+    store: Store, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    living = store.folder / ".tmp" / "another"
+    living.mkdir()
+    monkeypatch.setattr(fcntl, "flock", refusing(code))
+    told = Told()
+    beside = Store(store.folder, writable=True, tell=told)
+    assert living.exists()
+    assert beside.put("scores", KEY, fill)
+    assert told == []
+
+
+def test_what_the_filling_itself_cannot_read_is_no_failure_of_the_store(store: Store) -> None:
+    for code in (errno.EACCES, errno.ENOENT, errno.EIO):
+        with pytest.raises(OSError, match=os.strerror(code)) as caught:
+            store.put("scores", KEY, refusing(code))
+        assert caught.value.errno == code
+    for code, words in {errno.EROFS: "cannot be written", errno.EDQUOT: "disk is full"}.items():
+        with pytest.raises(StoreFailure, match=words):
+            store.put("scores", KEY, refusing(code))
+
+
+def test_what_the_store_itself_cannot_write_is_its_failure(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crosstune.results.store.seal", refusing(errno.EACCES))
+    with pytest.raises(StoreFailure, match="cannot be written: Permission denied"):
+        store.put("scores", KEY, fill)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -275,8 +364,41 @@ def test_a_newer_version_is_refused(store: Store) -> None:
 
 def test_a_damaged_study_json_is_told(store: Store) -> None:
     (store.folder / "study.json").write_text('{"format": ')
-    with pytest.raises(InputError, match=r"study\.json is damaged: remove it"):
+    store.put("scores", KEY, fill)
+    store.write("plan.json", "[]")
+    store.write("matrix.csv", "")
+    with pytest.raises(InputError, match=r"study\.json is damaged: remove it and run"):
         Store(store.folder, writable=True)
+    (store.folder / "study.json").unlink()
+    again = Store(store.folder, writable=True)
+    assert again.study == {}
+    assert again.cell(KEY) == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1],
+        [],
+        {},
+        None,
+        {"a": 1},
+        STUDY | {"format": "2"},
+        STUDY | {"format": True},
+        STUDY | {"base_sha256": None},
+        STUDY | {"name": 1},
+        STUDY | {"model": None},
+        STUDY | {"numeric_type": []},
+    ],
+)
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_study_json_of_something_else_is_told(
+    store: Store, content: object, writable: bool
+) -> None:
+    (store.folder / "study.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"study\.json is damaged: remove it and run") as caught:
+        Store(store.folder, writable=writable)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_killed_before_its_first_file_can_begin_again(tmp_path: Path) -> None:

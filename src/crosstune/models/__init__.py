@@ -5,8 +5,8 @@
 - `reference`: which model a study means, found without loading it
 - `embedded`, `encoding`, `adapters`, `tuning`, `asking`, `engine`: the torch side
 
-Importing this room needs no torch and costs little; `load` and `numeric_type` import it, which
-takes seconds.
+Importing this room needs no torch and costs little; `load` imports it, which takes seconds, and
+`numeric_type` where it has to.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ __all__ = [
     "Tuning",
     "load",
     "numeric_type",
+    "require",
     "resolve",
 ]
 
@@ -50,23 +51,43 @@ def load(reference: ModelReference, *, numeric_type: str, device: str = "auto") 
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        MissingExtra: torch, transformers or peft is not installed.
+        MissingExtra: A package is not installed.
         InputError: The model or the device cannot be used.
     """
-    _require_torch()
+    require(reference)
     from crosstune.models.engine import TorchModel
 
     return TorchModel.load(reference, numeric_type=numeric_type, device=device)
 
 
 def numeric_type(requested: str, *, device: str = "auto") -> str:
-    """What `auto` means here: bfloat16 where the hardware is fast at it, else float32."""
-    if requested != "auto":
+    """What `auto` means here: bfloat16 where the hardware is fast at it, else float32.
+
+    Raises:
+        MissingExtra: torch, transformers or peft is not installed, and had to be asked.
+        InputError: There is no such device.
+    """
+    if requested != "auto" and device in {"auto", "cpu"}:
         return requested
     _require_torch()
     from crosstune.models.engine import fast_numeric_type
 
-    return fast_numeric_type(device)
+    fast = fast_numeric_type(device)
+    return fast if requested == "auto" else requested
+
+
+def require(reference: ModelReference) -> None:
+    """Look whether all that loading a model needs is installed, without importing it.
+
+    Raises:
+        MissingExtra: A package is not.
+    """
+    _require_torch()
+    if reference.kind == "embedded" and find_spec("gguf") is None:
+        from crosstune.models.embedded import cached_folder
+
+        if not cached_folder().is_dir():
+            raise MissingExtra("Unpacking the embedded model (missing: gguf)", "models")
 
 
 def _require_torch() -> None:

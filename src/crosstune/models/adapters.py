@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from crosstune.errors import ProofFailure
+from crosstune.errors import DamagedFile
 from crosstune.models.reference import file_sha256
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -60,14 +60,14 @@ class Record:
         """Read `proof.json`.
 
         Raises:
-            ProofFailure: It is missing or broken.
+            DamagedFile: It is missing or broken.
         """
         try:
             fields = json.loads((folder / PROOF_FILE).read_text())
             fields["probe"] = tuple(fields["probe"])
             return Record(**fields)
         except (OSError, ValueError, TypeError, KeyError):
-            raise ProofFailure("the proof of the tuned weights is missing or broken") from None
+            raise DamagedFile("the proof of the tuned weights is missing or broken") from None
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -111,13 +111,13 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
     """Tensors of a folder of tuned weights.
 
     Raises:
-        ProofFailure: The file is missing, truncated or not safetensors.
+        DamagedFile: The file is missing, truncated or not safetensors.
     """
     file = folder / (ADAPTER_FILE if (folder / ADAPTER_FILE).exists() else FULL_FILE)
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
-        raise ProofFailure(f"{file.name} cannot be read ({error})") from None
+        raise DamagedFile(f"{file.name} cannot be read ({error})") from None
 
 
 def lora_config(folder: Path) -> LoraConfig:
@@ -125,7 +125,7 @@ def lora_config(folder: Path) -> LoraConfig:
     try:
         config: LoraConfig = LoraConfig.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
-        raise ProofFailure(f"adapter_config.json cannot be read ({error})") from None
+        raise DamagedFile(f"adapter_config.json cannot be read ({error})") from None
     return config
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, logging
 
-from crosstune.errors import InputError, JobFailure, OutOfMemory, ProofFailure
+from crosstune.errors import DamagedFile, InputError, JobFailure, OutOfMemory, ProofFailure
 from crosstune.models import adapters, asking, tuning
 from crosstune.models.embedded import embedded_folder
 from crosstune.models.encoding import Encoder
@@ -201,9 +201,9 @@ class TorchModel:
             )
         tensors = adapters.load_tensors(folder)
         if adapters.settings_sha256(folder) != record.settings_sha256:
-            raise ProofFailure("adapter_config.json is altered: its hash is not the recorded one")
+            raise DamagedFile("adapter_config.json is altered: its hash is not the recorded one")
         if (found := adapters.tensors_sha256(tensors)) != record.tensors_sha256:
-            raise ProofFailure(
+            raise DamagedFile(
                 f"the file of tuned weights is altered: its tensors' hash is {found[:12]}…, "
                 f"not {record.tensors_sha256[:12]}… as recorded"
             )

@@ -1,6 +1,7 @@
 """What was found: the folder of a study, the outcomes of its cells, the transfer matrix.
 
 - `store`: one folder, one study; entries that appear whole or not at all
+- `content`: what its JSON files say, checked
 - `entry`: how an entry is sealed and found damaged
 - `outcomes`: the answers of one cell, an example a row
 - `matrix`: the transfer matrix, read from the store alone

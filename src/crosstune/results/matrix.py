@@ -19,6 +19,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from functools import cache
 from itertools import product
@@ -26,7 +27,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from crosstune.errors import InputError
 from crosstune.results.store import Store
 
 
@@ -67,19 +67,23 @@ class TransferMatrix:
     reasons: dict[str, str]
 
     @classmethod
-    def of(cls, store: Store | Path) -> TransferMatrix:
+    def of(
+        cls, store: Store | Path, rows: Sequence[Mapping[str, Any]] | None = None
+    ) -> TransferMatrix:
         """Read what is known. Costs hashing every score of the study.
 
+        Args:
+            store: The study's.
+            rows: The plan's, one for every cell; those of plan.json if None.
+
         Raises:
-            InputError: There is no study.
+            InputError: There is no study, or it was never planned.
         """
         store = store if isinstance(store, Store) else Store(store)
-        planned = store.json("plan.json")
-        if planned is None:
-            raise InputError(f"The study in {store.folder} was never planned: run it first")
+        planned = store.plan() if rows is None else rows
         failures = store.failures()
         cell = cache(store.cell)
-        rows, reasons = [], {}
+        found, reasons = [], {}
         for plan in planned:
             tuned, base = cell(plan["key"]), cell(plan["base_key"])
             known = tuned is not None and base is not None
@@ -87,11 +91,11 @@ class TransferMatrix:
             if failed:
                 reasons[plan["key"]] = failed[0]
             status = "done" if known else "failed" if failed else "missing"
-            rows += [
+            found += [
                 _row(plan, metric, tuned=tuned, base=base, status=status)
                 for metric in plan["metrics"]
             ]
-        return cls(tuple(rows), reasons)
+        return cls(tuple(found), reasons)
 
     @property
     def is_complete(self) -> bool:
@@ -99,13 +103,12 @@ class TransferMatrix:
         return all(row.status == "done" for row in self.rows)
 
     def missing(self) -> tuple[str, ...]:
-        """The cells that are not known, as `source → target (recipe, condition, seed)`."""
-        names = {
-            f"{row.source} → {row.target} ({row.recipe}, {row.condition}, seed {row.seed})": None
-            for row in self.rows
-            if row.status != "done"
-        }
-        return tuple(names)
+        """The cells that were not made yet, as `source → target (recipe, condition, seed)`."""
+        return self._cells("missing")
+
+    def failed(self) -> tuple[str, ...]:
+        """The cells that could not be made, named likewise; `reasons` says why."""
+        return self._cells("failed")
 
     def to_csv(self) -> str:
         """The rows as CSV, numbers in full; the same results give the same bytes."""
@@ -119,12 +122,14 @@ class TransferMatrix:
         """The rows as a JSON list of objects; null is not known."""
         return json.dumps([asdict(row) for row in self.rows], indent=1, allow_nan=False)
 
-    def to_parquet(self, path: Path) -> None:
-        """Write the rows as a Parquet file."""
+    def to_parquet(self) -> bytes:
+        """The rows as the content of a Parquet file."""
         import pyarrow as pa  # takes longer than all else this module does
         import pyarrow.parquet as pq
 
-        pq.write_table(pa.Table.from_pylist([asdict(row) for row in self.rows]), path)
+        stream = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist([asdict(row) for row in self.rows]), stream)
+        return stream.getvalue()
 
     def table(self) -> str:
         """For a terminal: a line for every target with the base's score and each source's gain.
@@ -135,6 +140,14 @@ class TransferMatrix:
         recipes = dict.fromkeys(row.recipe for row in self.rows)
         conditions = dict.fromkeys(row.condition for row in self.rows)
         return "\n\n".join(self._slice(*names) for names in product(recipes, conditions))
+
+    def _cells(self, status: str) -> tuple[str, ...]:
+        names = {
+            f"{row.source} → {row.target} ({row.recipe}, {row.condition}, seed {row.seed})": None
+            for row in self.rows
+            if row.status == status
+        }
+        return tuple(names)
 
     def _slice(self, recipe: str, condition: str) -> str:
         rows = [r for r in self.rows if r.main and (r.recipe, r.condition) == (recipe, condition)]
@@ -153,7 +166,7 @@ class TransferMatrix:
 
 
 def _blamed(
-    plan: dict[str, Any], tuned: dict[str, Any] | None, base: dict[str, Any] | None
+    plan: Mapping[str, Any], tuned: dict[str, Any] | None, base: dict[str, Any] | None
 ) -> list[str]:
     """Keys whose failure explains what is missing in a row."""
     blamed = [plan["key"], plan["job_key"]] if tuned is None else []
@@ -161,7 +174,7 @@ def _blamed(
 
 
 def _row(
-    plan: dict[str, Any],
+    plan: Mapping[str, Any],
     metric: str,
     *,
     tuned: dict[str, Any] | None,

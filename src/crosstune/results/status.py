@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from crosstune.errors import InputError
 from crosstune.results.store import Store
 
 
@@ -30,19 +29,16 @@ class Status:
     failures: tuple[str, ...]
 
 
-def status(folder: Path) -> Status:
+def status(store: Store | Path) -> Status:
     """Where a study stands.
 
     Raises:
         InputError: There is no study, or it was never planned.
     """
-    store = Store(folder)
-    rows = store.json("plan.json")
-    if rows is None:
-        raise InputError(f"The study in {folder} was never planned: run it first")
+    store = store if isinstance(store, Store) else Store(store)
     there = store.names("scores")
     cells: dict[str, set[str]] = {}
-    for row in rows:
+    for row in store.plan():
         cells.setdefault(row["base_job_key"], set()).add(row["base_key"])
         cells.setdefault(row["job_key"], set()).add(row["key"])
     planned = set().union(*cells.values())

@@ -8,8 +8,9 @@
     matrix.csv              the transfer matrix in long form
 
 An entry (a folder named by its key) is made in `.tmp/`, its manifest last, and appears by one
-rename: it is there whole or not at all, and is never changed. Whoever comes first wins; a second
-copy is dropped. Reading an entry hashes it: cost is one pass over its bytes.
+rename: it is there whole or not at all, and its files are never changed. Whoever comes first wins;
+a second copy is dropped. Reading an entry hashes it: cost is one pass over its bytes. One that was
+damaged is discarded as a whole, to be made again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import errno
 import fcntl
 import json
 import os
-import re
 import shutil
 import uuid
 import weakref
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crosstune.errors import InputError, StoreFailure
+from crosstune.results.content import Damaged, content, damaged, is_key, is_row
 from crosstune.results.entry import damage, seal, sync
 
 FORMAT = 1
@@ -35,7 +36,13 @@ FORMAT = 1
 
 Kind = Literal["adapters", "scores"]
 Tell = Callable[[str], None]
-_OURS = frozenset({"adapters", "scores", "failures", ".tmp", ".lock"})
+_OURS = frozenset({"adapters", "scores", "failures", "plan.json", "matrix.csv", ".tmp", ".lock"})
+_STUDY = {"name": str, "model": str, "numeric_type": str, "base_sha256": dict}
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+def silent(_: str) -> None:
+    """Tell nobody."""
 
 
 class Store:
@@ -44,43 +51,61 @@ class Store:
     Args:
         folder: The study's folder.
         writable: Whether entries may be put and damaged ones removed.
-        tell: Receives a line when a damaged entry is noticed.
+        tell: Receives a line when damage or another writer is noticed; nobody by default.
 
     Raises:
-        InputError: The folder holds something else, or a study of a newer version.
-        StoreFailure: It cannot be written, or the disk is full.
+        InputError: The folder holds something else, a study of a newer version or a damaged one,
+            or it cannot be made, read or written.
+        StoreFailure: The disk is full.
     """
 
-    def __init__(self, folder: Path, *, writable: bool = False, tell: Tell = print) -> None:
+    def __init__(self, folder: Path, *, writable: bool = False, tell: Tell = silent) -> None:
         self.folder, self.writable, self._tell = folder, writable, tell
         self.study = study_in(folder)
         """What study.json says; empty for a new folder."""
         if not self.study and not writable:
             raise InputError(f"There is no study in {folder}")
         if writable:
-            with told(folder):
+            try:
                 self._join()
+            except OSError as error:
+                if _disk_full(error):
+                    raise _full(folder) from error
+                raise InputError(f"{folder} cannot be written: {error.strerror}") from error
 
     def _join(self) -> None:
         """Be one of the writers; the only one clears away what killed ones have left behind."""
-        try:
-            for kind in ("adapters", "scores", "failures", ".tmp"):
-                (self.folder / kind).mkdir(parents=True, exist_ok=True)
-        except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
-            raise StoreFailure(f"{self.folder} cannot be made: {error.strerror}") from error
+        for kind in ("adapters", "scores", "failures", ".tmp"):
+            (self.folder / kind).mkdir(parents=True, exist_ok=True)
         handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         weakref.finalize(self, os.close, handle)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for path in (self.folder / ".tmp").iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            self._sweep()
         except BlockingIOError:
             self._tell("another process works on this study too; both may go on")
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return  # whether others write is not known: what lies in .tmp may be theirs
+            raise
         fcntl.flock(handle, fcntl.LOCK_SH)
 
-    def json(self, name: str) -> Any:
-        """The content of a JSON file of the store; None when it is absent."""
-        return _json(self.folder / name)
+    def _sweep(self) -> None:
+        for path in (self.folder / ".tmp").iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def plan(self) -> list[dict[str, Any]]:
+        """The rows of plan.json, one for every cell of the matrix.
+
+        Raises:
+            InputError: The study was never planned, or the file holds something else.
+        """
+        rows = content(self.folder / "plan.json")
+        if rows is None:
+            raise InputError(f"The study in {self.folder} was never planned: run it first")
+        if not (rows and isinstance(rows, list) and all(map(is_row, rows))):
+            raise damaged(self.folder / "plan.json")
+        return rows
 
     def write(self, name: str, content: str) -> None:
         """Replace a file in one step: a reader sees the old or the new one, never a part."""
@@ -95,16 +120,21 @@ class Store:
 
         Returns:
             Whether this copy is stored; False when another was there first.
+
+        Raises:
+            StoreFailure: It cannot be stored. What else goes wrong inside `fill` is left as it is.
         """
         final, temporary = self._path(kind, key), self._temporary()
         with told(self.folder):
             temporary.mkdir()
-            try:
+        try:
+            with told(self.folder, ours=False):
                 fill(temporary)
+            with told(self.folder):
                 seal(temporary, key)
                 return _appeared(temporary, final)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def entry(self, kind: Kind, key: str) -> Path | None:
         """The folder of a sound entry; None when it is absent or damaged.
@@ -147,17 +177,30 @@ class Store:
 
     def forgive(self, key: str) -> None:
         """Drop the record of a failure, as what failed is done or tried again."""
-        self._path("failures", key).with_suffix(".json").unlink(missing_ok=True)
+        with told(self.folder):
+            self._path("failures", key).with_suffix(".json").unlink(missing_ok=True)
 
     def failures(self) -> dict[str, str]:
-        """Reasons by key of a job or cell."""
-        found = {
-            p.stem: self.json(f"failures/{p.name}") for p in self.folder.glob("failures/*.json")
-        }
-        return {key: f"{f['title']}: {f['reason']}" for key, f in found.items() if f}
+        """Reasons by key of a job or cell.
+
+        A damaged record is told and left out, and removed when the store is writable: what it
+        was about is then merely missing.
+        """
+        found = {}
+        for path in sorted(self.folder.glob("failures/*.json")):
+            try:
+                failure = content(path)
+                if failure is not None:
+                    found[path.stem] = f"{failure['title']}: {failure['reason']}"
+            except (Damaged, KeyError, TypeError):
+                self._tell(f"failures/{path.name} is damaged; it is left out")
+                if self.writable:
+                    with told(self.folder):
+                        path.unlink(missing_ok=True)
+        return found
 
     def _path(self, kind: str, key: str) -> Path:
-        if not re.fullmatch(r"[0-9a-f]{64}", key):
+        if not is_key(key):
             raise ValueError(f"not a key: {key!r}")
         return self.folder / kind / key
 
@@ -169,30 +212,30 @@ def study_in(folder: Path) -> dict[str, Any]:
     """What study.json of a folder says; empty when the folder can become a study's.
 
     Raises:
-        InputError: The folder holds something else, or a study of a newer version.
+        InputError: The folder holds something else, a study of a newer version or a damaged one,
+            or it cannot be read.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; a study needs a folder")
-    study: dict[str, Any] = _json(folder / "study.json") or {}
-    if not study and folder.exists() and {path.name for path in folder.iterdir()} - _OURS:
-        raise InputError(f"{folder} is not empty and holds no study")
-    if study.get("format", 0) > FORMAT:
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file; a study needs a folder")
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror}") from None
+    study = content(folder / "study.json")
+    if study is None:
+        if names - _OURS:
+            raise InputError(f"{folder} is not empty and holds no study")
+        return {}
+    if not (isinstance(study, dict) and type(study.get("format")) is int):
+        raise damaged(folder / "study.json")
+    if study["format"] > FORMAT:
         raise InputError(
             f"{folder} was written by crosstune {study.get('crosstune')}, which is newer than "
             "this one: pip install --upgrade crosstune"
         )
+    if not all(isinstance(study.get(name), type_) for name, type_ in _STUDY.items()):
+        raise damaged(folder / "study.json")
     return study
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise InputError(f"{path} is damaged: remove it and run the study again") from None
 
 
 def _appeared(temporary: Path, final: Path) -> bool:
@@ -208,19 +251,32 @@ def _appeared(temporary: Path, final: Path) -> bool:
 
 
 @contextmanager
-def told(folder: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into a message."""
+def told(folder: Path, *, ours: bool = True) -> Iterator[None]:
+    """Turn what the operating system refuses into a message.
+
+    Args:
+        folder: The study's.
+        ours: Whether it is the store that writes; of a caller's errors only a disk that is full
+            or read-only is the store's concern.
+
+    Raises:
+        StoreFailure: Nothing can be written.
+    """
     try:
         yield
     except Exception as error:
         if _disk_full(error):
-            raise StoreFailure(
-                f"The disk is full ({folder}). What was finished stays: make room and run the "
-                "same command again"
-            ) from error
-        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise _full(folder) from error
+        if isinstance(error, OSError) and (ours or error.errno == errno.EROFS):
             raise StoreFailure(f"{folder} cannot be written: {error.strerror}") from error
         raise
+
+
+def _full(folder: Path) -> StoreFailure:
+    return StoreFailure(
+        f"The disk is full ({folder}). What was finished stays: make room and run the same "
+        "command again"
+    )
 
 
 def _disk_full(error: BaseException | None) -> bool:

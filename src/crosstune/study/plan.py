@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 from crosstune import models, tasks
-from crosstune.errors import CrosstuneError, InputError, did_you_mean
+from crosstune.errors import InputError, did_you_mean
 from crosstune.models import ModelReference, Recipe
 from crosstune.study.keys import (
     base_ingredients,
@@ -60,6 +60,7 @@ class Job:
         recipe: How it is tuned.
         seed: Decides initialisation and order.
         prompts: The training examples in their final wording.
+        dropped: Rows of the training splits that the tasks leave out.
         questions: What it is asked, by the key of the cell.
         ingredients: What decides the tuned model.
     """
@@ -69,6 +70,7 @@ class Job:
     recipe: Recipe | None
     seed: int | None
     prompts: tuple[Prompt, ...]
+    dropped: int
     questions: dict[str, Question]
     ingredients: dict[str, Any]
 
@@ -91,7 +93,7 @@ class Plan:
         jobs: The bare base first; no job stands there twice.
         rows: One for every cell of the matrix, plain values only, as stored in plan.json.
         revisions: Of the data that was read, by task and split; empty for local files.
-        warnings: What is allowed but likely not meant.
+        warnings: What is allowed but may not be meant, rows that are left out among them.
     """
 
     study: Study
@@ -109,22 +111,26 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
     Args:
         study: What is to be done.
         folder: Where relative task files and model folders start.
-        device: Decides what the numeric type `auto` means.
+        device: Has to be there; decides what the numeric type `auto` means.
         numeric_type: What `auto` meant before, for a study that is continued.
 
     Raises:
-        InputError: Lists all that is wrong with the study, its tasks and its model.
+        InputError: Lists all that is wrong with the study, its tasks and its model, the device,
+            and what is not installed.
     """
     draft = _Draft(study)
     model: ModelReference | None = None
-    resolved = numeric_type if study.numeric_type == "auto" else ""
+    wanted, resolved = study.numeric_type, ""
     with draft.gathered():
         model = models.resolve(study.model, revision=study.revision, folder=folder)
+        models.require(model)
     with draft.gathered():
-        resolved = resolved or models.numeric_type(study.numeric_type, device=device)
+        before = numeric_type if wanted == "auto" else ""
+        resolved = models.numeric_type(before or wanted, device=device)
     with draft.gathered():
         draft.known = tasks.load(study.tasks, folder=folder)
-        draft.problems += _unknown(study, draft.known)
+        for problem in _unknown(study, draft.known):
+            draft.wrong(problem)
     ways = list(product(study.sources, study.recipes))
     trainings = {(source, recipe): draft.training(source, recipe) for source, recipe in ways}
     questions = [
@@ -133,22 +139,42 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
         for question in draft.questions(target, condition)
     ]
     if draft.problems or model is None:
-        raise InputError("The study cannot be run", list(dict.fromkeys(draft.problems)))
+        raise InputError("The study cannot be run", draft.told())
     base = base_ingredients(model.identity, numeric_type=resolved)
     jobs, rows = _jobs(draft, base, trainings=trainings, questions=questions)
-    warnings = dict.fromkeys(_mismatches(study) + draft.warnings + _overlaps(trainings, questions))
+    warnings = dict.fromkeys(
+        _mismatches(study) + draft.warnings + draft.left_out() + _overlaps(trainings, questions)
+    )
     return Plan(study, model, resolved, jobs, rows, draft.revisions, tuple(warnings))
 
 
 @dataclass
 class _Draft:
-    """A study being resolved: what is known so far, and what is wrong with it."""
+    """A study being resolved: what is known so far, and what is wrong with it.
+
+    `problems` are blocks of reasons by what is wrong; `dropped` counts rows by task, split and
+    prompt variant.
+    """
 
     study: Study
     known: dict[str, Task] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    problems: dict[str, dict[tuple[str, ...], None]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     revisions: dict[str, str] = field(default_factory=dict)
+    dropped: dict[tuple[str, Split, str], int] = field(default_factory=dict)
+
+    def wrong(self, what: str, reasons: Sequence[str] = ()) -> None:
+        """Note what is wrong; the same again, as another recipe finds it, adds nothing."""
+        self.problems.setdefault(what, {})[tuple(reasons)] = None
+
+    def told(self) -> list[str]:
+        """All that is wrong, each once, with its reasons behind or under it."""
+        lines = []
+        for what, blocks in self.problems.items():
+            reasons = list(chain.from_iterable(blocks))
+            between = ": " if len(reasons) == 1 else "\n      - "
+            lines.append(between.join([f"{what}:" if len(reasons) > 1 else what, *reasons]))
+        return lines
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -156,10 +182,7 @@ class _Draft:
         try:
             yield
         except InputError as error:
-            told = [f"{error.what}: {problem}" for problem in error.problems]
-            self.problems += told or [error.what]
-        except CrosstuneError as error:
-            self.problems.append(str(error))
+            self.wrong(error.what, error.problems)
 
     def read(self, name: str, split: Split, *, prompt: str) -> tasks.Examples:
         """Examples of a split; none, and a problem, where they cannot be read."""
@@ -167,6 +190,7 @@ class _Draft:
             with self.gathered():
                 found = tasks.examples(self.known[name], split, prompt=prompt)
                 self.revisions[f"{name} {split}"] = found.revision
+                self.dropped[name, split, prompt] = found.dropped
                 return found
         return tasks.Examples(items=(), dropped=0, revision="")
 
@@ -175,7 +199,7 @@ class _Draft:
         prompts: list[Prompt] = []
         share, rest = divmod(recipe.examples, len(source.tasks))
         if not share:
-            self.problems.append(
+            self.wrong(
                 f"source {source.name}: the {recipe.examples} examples of recipe {recipe.name} "
                 f"cannot be shared by {len(source.tasks)} tasks"
             )
@@ -195,6 +219,19 @@ class _Draft:
                 )
         return tuple(prompts)
 
+    def left_out(self) -> list[str]:
+        """A line for every task that leaves rows out."""
+        most: dict[str, dict[str, int]] = {}
+        for (name, split, _), count in self.dropped.items():
+            if count and split != "fewshot":
+                counts = most.setdefault(name, {})
+                counts[split] = max(count, counts.get(split, 0))
+        return [
+            f"{name} leaves rows out, as it drops their label: "
+            + ", ".join(f"{count} of {split}" for split, count in counts.items())
+            for name, counts in most.items()
+        ]
+
     def questions(self, target: str, condition: Condition) -> list[Question]:
         """A target in a condition; none where its data cannot be read."""
         there = self.read(target, "test", prompt=condition.prompt)
@@ -202,6 +239,8 @@ class _Draft:
         if not there.items:
             return found
         task, study, variant = self.known[target], self.study, condition.prompt
+        if condition.shots:
+            self.read(target, "fewshot", prompt=variant)
         examples = tasks.subset(there.items, condition.examples, seed=study.test_seed)
         with self.gathered():
             shown = tasks.demonstrations(
@@ -287,7 +326,7 @@ def _jobs(
     questions: Sequence[Question],
 ) -> tuple[tuple[Job, ...], tuple[dict[str, Any], ...]]:
     """Jobs without repetition, and the rows of the matrix; a seed's slice is finished first."""
-    bare = Job(key(base), None, None, None, (), _asked(base, questions), base)
+    bare = Job(key(base), None, None, None, (), 0, _asked(base, questions), base)
     jobs = {bare.key: bare}
     rows: list[dict[str, Any]] = []
     study = draft.study
@@ -295,7 +334,8 @@ def _jobs(
         prompts = trainings[source, recipe]
         ingredients = job_ingredients(base, recipe, seed=seed, prompts=prompts)
         asked = _asked(ingredients, questions)
-        job = Job(key(ingredients), source.name, recipe, seed, prompts, asked, ingredients)
+        dropped = sum(draft.dropped[name, "train", recipe.prompt] for name in source.tasks)
+        job = Job(key(ingredients), source.name, recipe, seed, prompts, dropped, asked, ingredients)
         jobs.setdefault(job.key, job)
         families = list(dict.fromkeys(draft.known[name].family for name in source.tasks))
         rows += [

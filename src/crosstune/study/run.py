@@ -67,7 +67,8 @@ def run(
     for warning in planned.warnings:
         reporter.say(f"note: {warning}")
     store = Store(out, writable=True, tell=reporter.say)
-    weights: dict[str, str] = dict(before.get("base_sha256", {}))
+    _same_study(store.study, planned, out)  # another process may have begun one meanwhile
+    weights: dict[str, str] = dict(store.study.get("base_sha256", {}))
     store.write("study.json", _resolved(planned, weights))
     store.write("plan.json", json.dumps(planned.rows, indent=1))
     left = [job for job in planned.jobs if not _is_done(job, store)]
@@ -79,7 +80,7 @@ def run(
         _check_model(model, planned, weights)
         store.write("study.json", _resolved(planned, weights))
         _work(left, model=model, store=store, planned=planned, reporter=reporter)
-    matrix = TransferMatrix.of(store)
+    matrix = TransferMatrix.of(store, planned.rows)
     store.write("matrix.csv", matrix.to_csv())
     return matrix
 
@@ -103,9 +104,19 @@ def _work(
 
 
 def _is_done(job: Job, store: Store) -> bool:
-    """Whether adapter and scores of a job are stored and sound; hashes them all."""
-    scores = [store.cell(key) is not None for key in job.questions]
-    return all(scores) and (job.recipe is None or store.entry("adapters", job.key) is not None)
+    """Whether adapter and scores of a job are stored, sound and of the same weights.
+
+    Hashes them all, so that all that is damaged is told.
+    """
+    cells = [store.cell(key) for key in job.questions]
+    if job.recipe is None:
+        return None not in cells
+    folder = store.entry("adapters", job.key)
+    if folder is None:
+        return False
+    record = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    tuned = record["proof"]["tensors_sha256"]
+    return all(cell is not None and cell["proof"]["tensors_sha256"] == tuned for cell in cells)
 
 
 def _work_of(job: Job, store: Store) -> float:

@@ -51,7 +51,7 @@ def _distinct(items: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 Name = Annotated[str, AfterValidator(_safe_name)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 Listed = BeforeValidator(_listed)
 Distinct = AfterValidator(_distinct)
 

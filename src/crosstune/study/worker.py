@@ -18,7 +18,14 @@ from statistics import fmean
 from typing import Any
 
 from crosstune import tasks
-from crosstune.errors import CrosstuneError, JobFailure, OutOfMemory, ProofFailure, StoreFailure
+from crosstune.errors import (
+    CrosstuneError,
+    DamagedFile,
+    JobFailure,
+    OutOfMemory,
+    ProofFailure,
+    StoreFailure,
+)
 from crosstune.models import ChoiceAnswer, LanguageModel, Progress, Proof, TextAnswer
 from crosstune.results.outcomes import Outcome, write_outcomes
 from crosstune.results.store import Store
@@ -81,14 +88,17 @@ class Worker:
         return failures
 
     def _attach(self, job: Job) -> Proof:
-        """Answer as the job's model, from its stored files, tuned now if they are not there."""
+        """Answer as the job's model, from its stored files, tuned now if they are not there.
+
+        Another base or machine than they were made on is no reason to throw them away.
+        """
         if job.recipe is None:
             return self.model.check()
         folder = self.store.entry("adapters", job.key)
         if folder is not None:
             try:
                 return self._checked(folder)
-            except ProofFailure as error:
+            except DamagedFile as error:
                 self.reporter.say(f"{job.title}: {error}; it is tuned again")
                 self.store.discard("adapters", job.key)
         self.store.put("adapters", job.key, lambda folder: self._tune(job, folder))
@@ -118,6 +128,7 @@ class Worker:
             "recipe": job.recipe.name,
             "seed": job.seed,
             "ingredients": job.ingredients,
+            "dropped": job.dropped,
             "tuning": asdict(tuning),
             "proof": asdict(self.model.attach(folder)),
             "versions": dict(self.versions),
@@ -178,6 +189,11 @@ class Worker:
             _write(folder / "cell.json", cell)
 
         self.store.put("scores", name, fill)
+        if cell["truncated"]:
+            self.reporter.say(
+                f"{job.title} → {question.task.name}: {cell['truncated']} of {len(outcomes)} "
+                "prompts lost their beginning to fit the model"
+            )
 
     def _answers(self, question: Question, progress: Progress) -> tuple[Sequence[Answer], int]:
         """Answers in the order of the prompts, and the budget that fitted."""

@@ -1,0 +1,57 @@
+"""What the JSON files of a study say, checked as it is read: others may have altered them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from crosstune.errors import InputError
+
+_TEXTS = ("source", "target", "target_family", "recipe", "condition")
+_LISTS = ("source_families", "metrics")
+_KEYS = ("key", "base_key", "job_key", "base_job_key")
+
+
+class Damaged(InputError):
+    """A file does not hold what crosstune has written."""
+
+
+def damaged(path: Path) -> Damaged:
+    """The message about a damaged file that another run makes again."""
+    return Damaged(f"{path} is damaged: remove it and run the study again")
+
+
+def content(path: Path) -> Any:
+    """The content of a JSON file; None when it is absent.
+
+    Raises:
+        InputError: It cannot be read, or is not JSON.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise damaged(path) from None
+    if found is None:
+        raise damaged(path)
+    return found
+
+
+def is_row(row: object) -> bool:
+    """Whether a row of plan.json has all that the matrix needs."""
+    if not (isinstance(row, dict) and type(row.get("seed")) is int):
+        return False
+    texts = [row.get(name) for name in (*_TEXTS, *_KEYS)]
+    for name in _LISTS:
+        texts += row[name] if isinstance(row.get(name), list) and row[name] else [None]
+    return all(isinstance(t, str) for t in texts) and all(is_key(row[name]) for name in _KEYS)
+
+
+def is_key(text: str) -> bool:
+    """Whether a text names an entry: a SHA-256 in hexadecimal digits, so never a path."""
+    return re.fullmatch(r"[0-9a-f]{64}", text) is not None
