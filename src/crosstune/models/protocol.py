@@ -125,7 +125,8 @@ class LanguageModel(Protocol):
         """Answer as the tuned model of that folder from now on; proves it as `check` does.
 
         Raises:
-            ProofFailure: The folder's weights are altered, or not made from this base.
+            DamagedFile: The folder's files are altered or cannot be read.
+            ProofFailure: The weights were not made from this base, or answer otherwise.
         """
 
     def detach(self) -> None:

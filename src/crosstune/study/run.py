@@ -53,7 +53,7 @@ def run(
 
     Raises:
         InputError: The study cannot be run, or the folder belongs to another one.
-        StoreFailure: The folder cannot be written, or the disk is full.
+        StoreFailure: The disk is full, or the folder can no longer be written.
     """
     reporter = reporter or Reporter()
     before = study_in(out)

@@ -154,7 +154,8 @@ class Worker:
     def _ask(self, job: Job, question: Question, *, name: str, proof: Proof) -> None:
         """Ask one target and put its cell."""
         progress = self.reporter.stage(
-            f"{job.title} → {question.task.name}", units=asking_work(question)
+            f"{job.title} → {question.task.name} ({question.condition.name})",
+            units=asking_work(question),
         )
         began = time.monotonic()
         answers, budget = self._answers(question, progress)
