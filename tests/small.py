@@ -10,10 +10,22 @@ import numpy as np
 import yaml
 from safetensors.numpy import save_file
 
+from crosstune.study.progress import Reporter
 from crosstune.study.schema import Study
 
 GOOD, BAD = ("great", "lovely", "fine", "warm", "bright"), ("awful", "dull", "cold", "poor", "grim")
 THINGS = ("film", "meal", "book", "room", "song", "trip", "shop", "play")
+
+
+class Told(Reporter):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -15,10 +15,9 @@ from crosstune import models
 from crosstune.models import LanguageModel, ModelReference, Proof, engine
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.outcomes import read_outcomes
-from crosstune.study.progress import Reporter
 from crosstune.study.run import Load, run
 from crosstune.study.schema import Study, load_study
-from small import folder_of_tasks, small_study
+from small import Told, folder_of_tasks, small_study
 from tiny import tiny_model
 
 RECIPES = [
@@ -31,17 +30,6 @@ CONDITIONS = [
     {"name": "zero-shot", "examples": 6},
     {"name": "two-shot", "examples": 6, "shots": 2},
 ]
-
-
-class Told(Reporter):
-    """Keeps what is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture(scope="module", autouse=True)

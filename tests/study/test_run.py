@@ -21,23 +21,11 @@ from crosstune.results.matrix import TransferMatrix
 from crosstune.results.outcomes import read_outcomes
 from crosstune.study import run as running
 from crosstune.study.plan import Plan, plan
-from crosstune.study.progress import Reporter
 from crosstune.study.run import run
 from crosstune.study.schema import Study
 from crosstune.tasks.example import Prompt
-from small import folder_of_tasks, small_study
+from small import Told, folder_of_tasks, small_study
 from standin import StandIn
-
-
-class Told(Reporter):
-    """Keeps what is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 class Desk:
