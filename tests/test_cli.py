@@ -88,8 +88,37 @@ def test_every_format_of_the_matrix(
     assert call(monkeypatch, "matrix", "out", "--format", "json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) == len(list(csv.reader(told.splitlines()))) - 1
+    assert call(monkeypatch, "matrix", "out", "--format", "csv", "--relation", "same task") == 0
+    part = capsys.readouterr().out.splitlines()
+    assert part == [line for line in told.splitlines() if "same task" in line or "main" in line]
+    assert 1 < len(part) < len(rows)
+    assert call(monkeypatch, "matrix", "out", "--condition", "zero-shoot") == 2
+    assert "Did you mean 'zero-shot'?" in capsys.readouterr().err
     assert call(monkeypatch, "matrix", "out", "--format", "xml") == 2
     assert "'xml' is not one of" in capsys.readouterr().err
+
+
+def test_the_page_is_written_by_run_and_by_report(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, folder)
+    page = Path("out/report.html")
+    assert f"page:    {page}" in capsys.readouterr().out
+    written = page.read_text()
+    assert "<h1>small</h1>" in written
+    page.unlink()
+    assert call(monkeypatch, "report", "out") == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    assert page.read_text() == written
+    assert call(monkeypatch, "report", "out", "--out", "elsewhere.html") == 0
+    assert Path("elsewhere.html").read_text() == written
+    assert call(monkeypatch, "report", "out", "--out", "no/such/folder.html") == 2
+    assert "no/such/folder.html cannot be written" in capsys.readouterr().err
+    assert call(monkeypatch, "report", "nowhere") == 2
+    page.unlink()
+    page.mkdir()
+    assert run(monkeypatch, folder) == 0
+    assert "no page: out/report.html cannot be written" in capsys.readouterr().err
 
 
 def test_a_matrix_as_parquet_goes_to_standard_output(
@@ -156,7 +185,7 @@ def test_a_failed_job_is_told_once_and_not_as_missing(
 
 
 def base_key(target: str) -> str:
-    rows = csv.DictReader(Path("out/matrix.csv").read_text().splitlines())
+    rows = csv.DictReader(Path("out/scores.csv").read_text().splitlines())
     return next(row["base_key"] for row in rows if row["target"] == target)
 
 

@@ -165,11 +165,11 @@ def test_shown_python_compiles_and_sessions_run(page: str, code: str) -> None:
 
 
 def shown_commands() -> list[tuple[str, str]]:
-    """Every line `crosstune …` of the shell blocks."""
+    """Every line `crosstune …` of the shell blocks; a backslash joins two."""
     return [
         (name, line.strip())
         for name, text in all_blocks("sh")
-        for line in text.splitlines()
+        for line in text.replace("\\\n", " ").splitlines()
         if re.match(r"\s*(\.venv/bin/)?crosstune ", line)
     ]
 

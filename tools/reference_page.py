@@ -22,7 +22,7 @@ from pydantic import BaseModel
 import crosstune
 from crosstune import cli
 from crosstune.models.recipe import Recipe
-from crosstune.results import matrix, outcomes, store
+from crosstune.results import cells, matrix, outcomes, store
 from crosstune.study.schema import Source, Study
 from crosstune.tasks.example import Condition
 
@@ -100,7 +100,8 @@ PARTS = {
     "condition": lambda: table(Condition),
     "status": lambda: re.findall(r"Exit status:[^.]*\.", cli.__doc__ or "")[0],
     "store": lambda: described(store),
-    "matrix": lambda: described(matrix),
+    "cells": lambda: described(cells),
+    "scores": lambda: described(matrix),
     "outcomes": lambda: "Columns" + (outcomes.__doc__ or "").partition("Columns")[2].rstrip(),
     "names": names,
 }

@@ -20,6 +20,7 @@ from crosstune.errors import CrosstuneError, InputError
 
 if TYPE_CHECKING:
     from crosstune.results.matrix import TransferMatrix
+    from crosstune.results.store import Store
     from crosstune.study.schema import Study
     from crosstune.tasks import Task
 
@@ -35,6 +36,7 @@ app.add_typer(tasks_app, name="tasks")
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder of results.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Where results go.")]
+Page = Annotated[Path | None, typer.Option("--out", help="The file; DIR/report.html if none.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="All if none.")]
 Patterns = Annotated[
@@ -131,12 +133,25 @@ def status_command(folder: Folder) -> None:
 def matrix(
     folder: Folder,
     form: Annotated[Format, typer.Option("--format", help="How it is written.")] = "table",
+    recipe: Annotated[str | None, typer.Option(help="Only this recipe.")] = None,
+    condition: Annotated[str | None, typer.Option(help="Only this condition.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Only this metric.")] = None,
+    source_family: Annotated[str | None, typer.Option(help="Only sources of this family.")] = None,
+    target_family: Annotated[str | None, typer.Option(help="Only targets of this family.")] = None,
+    relation: Annotated[str | None, typer.Option(help="'same task', 'same family' …")] = None,
 ) -> None:
-    """Write the transfer matrix of a study to standard output."""
+    """Write the transfer matrix of a study, or a part of it, to standard output."""
     from crosstune.results.matrix import TransferMatrix
     from crosstune.results.store import Store
 
-    found = TransferMatrix.of(Store(folder, tell=_complain))
+    found = TransferMatrix.of(Store(folder, tell=_complain)).slice(
+        recipe=recipe,
+        condition=condition,
+        metric=metric,
+        source_family=source_family,
+        target_family=target_family,
+        relation=relation,
+    )
     if form == "parquet":
         sys.stdout.buffer.write(found.to_parquet())
     else:
@@ -147,6 +162,14 @@ def matrix(
         }
         sys.stdout.write(written[form]().rstrip("\n") + "\n")
     _tell_gaps(found)
+
+
+@app.command("report")
+def report_command(folder: Folder, out: Page = None) -> None:
+    """Write the page of a study: what was done, the matrix, what got worse, and why to trust it."""
+    from crosstune.results.store import Store
+
+    print(_write_page(Store(folder, tell=_complain), out=out))
 
 
 @tasks_app.command("list")
@@ -208,6 +231,7 @@ def doctor() -> None:
 
 
 def _run(study: Study, *, out: Path, folder: Path, device: str) -> None:
+    from crosstune.results.store import Store
     from crosstune.study.progress import Reporter
     from crosstune.study.run import run as run_study
 
@@ -225,7 +249,25 @@ def _run(study: Study, *, out: Path, folder: Path, device: str) -> None:
     print(
         f"\nresults: {out}  (matrix.csv: the matrix; scores/: every answer; adapters/: the models)"
     )
+    try:
+        print(f"page:    {_write_page(Store(out), matrix=found)}  (open it in a browser)")
+    except InputError as error:
+        _complain(f"no page: {error}")
     _tell_gaps(found)
+
+
+def _write_page(
+    store: Store, *, out: Path | None = None, matrix: TransferMatrix | None = None
+) -> Path:
+    """Write the page of a study beside its results, or where it is wanted."""
+    from crosstune.report.page import report
+
+    path = out or store.folder / "report.html"
+    try:
+        path.write_text(report(store, matrix=matrix), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from None
+    return path
 
 
 def _tell_gaps(found: TransferMatrix) -> None:

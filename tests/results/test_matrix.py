@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from crosstune.errors import InputError
 from crosstune.results.matrix import TransferMatrix
+from crosstune.results.outcomes import Outcome, write_outcomes
 from crosstune.results.status import status
 from crosstune.results.store import Store
 
@@ -33,6 +35,7 @@ def planned() -> list[dict[str, Any]]:
     return [
         {
             "source": source,
+            "source_tasks": [source],
             "source_families": ["sentiment", "arithmetic"] if source == "mood" else ["arithmetic"],
             "target": target,
             "target_family": "sentiment",
@@ -40,6 +43,8 @@ def planned() -> list[dict[str, Any]]:
             "condition": "zero-shot",
             "seed": 0,
             "metrics": ["acc", "acc_norm"],
+            "leaked": j,
+            "contained": 2 * j,
             "job_key": job,
             "base_job_key": BASE,
             "key": key(10 * (i + 2) + j),
@@ -50,15 +55,33 @@ def planned() -> list[dict[str, Any]]:
     ]
 
 
-def put(store: Store, name: str, score: float) -> None:
+def put(store: Store, name: str, score: float, *, right: str = "yes") -> None:
+    """A score of which that share of eight examples is right; the answers are yes or no."""
     cell = {
         "n": 8,
         "metrics": {"acc": score, "acc_norm": score},
         "proof": {"tensors_sha256": "feed"},
     }
+    wrong = "no" if right == "yes" else "yes"
+    outcomes = [
+        Outcome(
+            id=f"example {i}",
+            prompt_sha256="",
+            answer=right if i < 8 * score else wrong,
+            log_likelihoods=(-1.0, -2.0),
+            label=["yes", "no"].index(right),
+            references=(right,),
+            metrics=dict.fromkeys(("acc", "acc_norm"), float(i < 8 * score)),
+            prompt_tokens=3,
+            answer_tokens=1,
+            truncated=False,
+        )
+        for i in range(8)
+    ]
 
     def fill(folder: Path) -> None:
         (folder / "cell.json").write_text(json.dumps(cell))
+        write_outcomes(folder / "outcomes.parquet", outcomes)
 
     store.put("scores", name, fill)
 
@@ -116,35 +139,70 @@ def test_every_format_says_the_same(store: Store) -> None:
     assert rows[0]["source_families"] == "sentiment+arithmetic"
     assert (rows[0]["gain"], rows[-1]["gain"], rows[-1]["status"]) == ("0.25", "", "failed")
     assert [row["gain"] for row in json.loads(matrix.to_json())] == [r.gain for r in matrix.rows]
+    frame = matrix.to_pandas()
+    assert list(frame.columns) == list(rows[0])
+    assert frame["gain"].isna().tolist() == [row["gain"] == "" for row in rows]
     table = pq.read_table(pa.BufferReader(matrix.to_parquet()))
     assert table.to_pylist() == json.loads(matrix.to_json())
 
 
 def test_the_columns_are_those_that_are_documented(store: Store) -> None:
-    from crosstune.results import matrix as module
+    from crosstune.results import cells, matrix
 
-    header = TransferMatrix.of(store).to_csv().splitlines()[0].split(",")
-    told = module.__doc__ or ""
-    assert [column for column in header if column not in told] == []
+    found = TransferMatrix.of(store)
+    for columns, module in ((found.cells, cells), (found.scores, matrix)):
+        told = set(re.findall(r"\w+", module.__doc__ or ""))
+        assert [name for name in columns.column_names if name not in told] == []
+
+
+def test_a_score_has_its_origin_in_scores_csv(store: Store) -> None:
+    matrix = TransferMatrix.of(store)
+    rows = list(csv.DictReader(io.StringIO(matrix.scores_csv())))
+    assert len(rows) == 8
+    assert rows[0]["key"] == planned()[0]["key"]
+    assert (rows[0]["tensors_sha256"], rows[-1]["tensors_sha256"]) == ("feed", "")
+
+
+LEGEND = [
+    "",
+    "* q < 0.05  ** q < 0.01  *** q < 0.001, of this model, not this source (one seed)",
+    "! test rows of the target stand in the source's training rows",
+]
 
 
 def test_the_table_shows_a_dash_for_what_is_missing(store: Store) -> None:
     assert TransferMatrix.of(store).table().splitlines() == [
         "lora · zero-shot · base score and gains × 100",
-        "target  metric  n  base   mood  sums",
-        "mood    acc     8  50.0  +25.0  +0.0",
-        "sums    acc     8  50.0  -25.0     –",
+        "target  metric  n  base      mood     sums",
+        "mood    acc     8  50.0  +25.0     +0.0",
+        "sums    acc     8  50.0  -25.0!       –!",
+        *LEGEND,
     ]
+
+
+def test_the_table_has_stars_where_q_is_small(store: Store) -> None:
+    many = [row | {"key": key(90 + i), "base_key": key(80)} for i, row in enumerate(planned())]
+    store.write("plan.json", json.dumps(many))
+    put(store, key(80), 0.0)
+    put(store, key(90), 1.0)
+    line = TransferMatrix.of(store).table().splitlines()[2]
+    assert line.split() == ["mood", "acc", "8", "0.0", "+100.0**", "–"]
 
 
 def test_the_mean_over_seeds_needs_every_seed(store: Store) -> None:
     more = [row | {"seed": 1, "key": key(50 + i)} for i, row in enumerate(planned())]
     store.write("plan.json", json.dumps(planned() + more))
     put(store, key(50), 1.0)
-    lines = TransferMatrix.of(store).table().splitlines()
+    matrix = TransferMatrix.of(store)
+    lines = matrix.table().splitlines()
     assert lines[0].endswith("mean of 2 seeds")
     assert lines[2].split() == ["mood", "acc", "8", "50.0", "+37.5", "–"]
-    assert lines[3].split() == ["sums", "acc", "8", "50.0", "–", "–"]
+    assert lines[3].split() == ["sums", "acc", "8", "50.0", "–!", "–!"]
+    assert lines[5].endswith("of this source")
+    first, last = matrix.cells.to_pylist()[0], matrix.cells.to_pylist()[-1]
+    assert (first["seeds"], first["scope"], first["method"]) == (2, "this source", "t")
+    assert first["seeds_error"] > 0
+    assert (last["status"], last["gain"], last["low"], last["q"]) == ("failed", None, None, None)
 
 
 def test_status_counts_from_the_listing(store: Store) -> None:
@@ -166,7 +224,8 @@ def test_a_study_without_a_plan_is_told(store: Store) -> None:
 READERS = pytest.mark.parametrize("read", [status, TransferMatrix.of])
 WRONG: dict[str, tuple[object, ...]] = {
     "seed": (None, True, "0"),
-    **dict.fromkeys(("metrics", "source_families"), (None, [], [1], "acc")),
+    **dict.fromkeys(("leaked", "contained"), (None, True, "0", -1)),
+    **dict.fromkeys(("metrics", "source_families", "source_tasks"), (None, [], [1], "acc")),
     **dict.fromkeys(("key", "base_key", "job_key", "base_job_key"), (None, 1, "../x", "")),
     **dict.fromkeys(("source", "target", "target_family", "recipe", "condition"), (None, 1, [])),
 }

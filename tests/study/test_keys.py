@@ -119,6 +119,17 @@ def test_the_order_and_the_truth_decide() -> None:
     assert cell(examples=(replace(EXAMPLE, references=("dull",)),)) != cell()
 
 
+def test_the_fields_of_an_example_decide_nothing() -> None:
+    fields = ("the film was dull", "7")
+    assert cell(examples=(replace(EXAMPLE, fields=fields),)) == cell()
+    assert cell(examples=(replace(EXAMPLE, id="2"),)) != cell()
+
+
+def test_keys_of_before_examples_had_fields_still_hold() -> None:
+    """A study that was begun then goes on with its scores."""
+    assert cell() == "1f5174d24f5d07a9c773e4a5e170375cb12c9ea4e4a253ce40904d5f1384e22e"
+
+
 def test_versions_of_the_code_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     before = job(), cell()
     monkeypatch.setattr(keys, "TUNE_VERSION", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import yaml
 from crosstune import models, tasks
 from crosstune.errors import InputError
 from crosstune.study import estimate as estimating
+from crosstune.study.caveats import leaks
 from crosstune.study.estimate import estimate
 from crosstune.study.plan import Plan, plan
 from crosstune.study.schema import Study
+from crosstune.tasks import Leakage
 from small import folder_of_tasks, small_study, write_rows
 
 
@@ -93,18 +96,80 @@ def test_fewer_examples_than_asked_for_are_told(folder: Path) -> None:
     )
 
 
-def test_training_on_test_rows_is_told(folder: Path, tmp_path: Path) -> None:
-    leaky = yaml.safe_load((folder / "mood.yaml").read_text())
-    leaky["dataset_kwargs"]["data_files"]["train"] = "mood-test.jsonl"
-    folder_of_tasks(tmp_path)
-    (tmp_path / "mood.yaml").write_text(yaml.safe_dump(leaky))
-    study = small_study(sources=["mood", "sums"])
-    rows = len((tmp_path / "mood-test.jsonl").read_text().splitlines())
-    [told] = [text for text in planned(study, tmp_path).warnings if "tested on" in text]
-    assert told.startswith("source mood is tuned on ")
-    assert told.endswith("rows that mood is tested on")
-    assert int(told.split()[5]) <= rows
-    assert not [text for text in planned(study, folder).warnings if "tested on" in text]
+def leaky_folder(folder: Path, *, shared: int) -> Path:
+    """Tasks of which `mood` is trained on some of its test rows, in another case."""
+    folder_of_tasks(folder)
+    tests = [json.loads(line) for line in (folder / "mood-test.jsonl").read_text().splitlines()]
+    leaked = [row | {"text": row["text"].upper()} for row in tests[:shared]]
+    others = [{"text": f"row {n} of no test", "label": n % 2} for n in range(40)]
+    write_rows(folder / "mood-train.jsonl", [*leaked, *others])
+    return folder
+
+
+def told_leaks(found: Plan) -> list[str]:
+    return [text for text in found.warnings if "training rows" in text]
+
+
+def test_training_on_test_inputs_is_told_and_stored(folder: Path, tmp_path: Path) -> None:
+    leaky = leaky_folder(tmp_path, shared=7)
+    everything = {"recipes": {"examples": 47}, "conditions": {"examples": 400}}
+    found = planned(small_study(**everything), leaky)
+    tests = len(next(iter(found.jobs[0].questions.values())).examples)
+    leaks = {(row["source"], row["target"]): row["leaked"] for row in found.rows if row["leaked"]}
+    assert leaks == {("mood", "mood"): 7, ("both", "mood"): leaks["both", "mood"]}
+    assert 0 < leaks["both", "mood"] < 7  # half of its examples are of mood
+    assert told_leaks(found) == [
+        f"source {source}: {count} of the {tests} inputs of target mood stand in its training rows"
+        for (source, _), count in leaks.items()
+    ]
+    assert {row["contained"] for row in found.rows} == {0}  # five words
+    assert not told_leaks(planned(small_study(**everything), folder))
+
+
+def test_leakage_is_of_the_rows_that_are_used(tmp_path: Path) -> None:
+    """Each recipe's and condition's own; the line is about those that share most."""
+    recipes = [{"name": str(n), "examples": n, "prompt": "bare"} for n in (30, 60)]
+    conditions = [{"name": str(n), "examples": n} for n in (9, 400)]
+    study = small_study(sources=["mood"], targets=["mood"], recipes=recipes, conditions=conditions)
+    found = planned(study, leaky_folder(tmp_path, shared=20))
+    leaks = {(row["recipe"], row["condition"]): row["leaked"] for row in found.rows}
+    assert leaks["60", "400"] == 20  # in another wording than the recipe's
+    assert 0 < leaks["30", "9"] < leaks["30", "400"] < 20
+    assert leaks["30", "9"] < leaks["60", "9"] <= 9
+    assert len(told_leaks(found)) == 1
+
+
+def test_a_row_names_the_tasks_of_its_source(folder: Path) -> None:
+    found = {row["source"]: row["source_tasks"] for row in planned(small_study(), folder).rows}
+    assert found == {"mood": ["mood"], "sums": ["sums"], "both": ["mood", "sums"]}
+
+
+def test_contained_fields_are_told_once_and_not_beside_the_same_leaks() -> None:
+    def lines(*counts: tuple[int, int]) -> list[str]:
+        shared = {(("s", f"r{i}"), ("t", f"c{i}")): Leakage(*both) for i, both in enumerate(counts)}
+        return leaks(shared, {("t", f"c{i}"): 20 * (i + 1) for i in range(len(counts))})
+
+    stand = "source s: 4 of the 20 inputs of target t stand in its training rows"
+    field = "an input field of 8 words or more of"
+    assert lines((0, 0)) == []
+    assert lines((4, 0)) == lines((4, 4)) == lines((4, 4), (4, 4)) == [stand]
+    assert lines((4, 9)) == [f"{stand}, and {field} 9 is contained in them"]
+    assert lines((0, 9)) == [
+        f"source s: {field} 9 of the 20 inputs of target t is contained in its training rows"
+    ]
+
+
+def test_many_leaks_do_not_flood_and_the_worst_come_first() -> None:
+    shared = {((f"s{n}", "r"), ("t", "c")): Leakage(0, n) for n in range(60)}
+    shared |= {(("whole", "r"), ("t", "c")): Leakage(1, 1)}
+    found = leaks(shared, {("t", "c"): 100})
+    assert len(found) == 21
+    assert [line.split(":")[0] for line in found[:3]] == [
+        "source whole",
+        "source s59",
+        "source s58",
+    ]
+    assert found[-1] == "and 40 more pairs of source and target share inputs (see matrix.csv)"
 
 
 def test_a_mixture_that_leaves_a_task_out_is_refused(folder: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from crosstune.errors import InputError
 
 _TEXTS = ("source", "target", "target_family", "recipe", "condition")
-_LISTS = ("source_families", "metrics")
+_LISTS = ("source_families", "source_tasks", "metrics")
+_COUNTS = ("leaked", "contained")
 _KEYS = ("key", "base_key", "job_key", "base_job_key")
 
 
@@ -45,6 +46,8 @@ def content(path: Path) -> Any:
 def is_row(row: object) -> bool:
     """Whether a row of plan.json has all that the matrix needs."""
     if not (isinstance(row, dict) and type(row.get("seed")) is int):
+        return False
+    if not all(type(row.get(name)) is int and row[name] >= 0 for name in _COUNTS):
         return False
     texts = [row.get(name) for name in (*_TEXTS, *_KEYS)]
     for name in _LISTS:

@@ -1,17 +1,20 @@
-"""The transfer matrix in long form: one row for every cell and metric, read from the store alone.
+"""The transfer matrix, read from the store alone: cells with what is known of them, and scores.
 
-Columns of `matrix.csv` (an empty field is not known; it never means 0):
+`cells` (matrix.csv) has one row for every source, target, recipe, condition and metric; its columns
+stand in `crosstune.results.cells`. `scores` (scores.csv) has one for every seed of these, with
+where it comes from:
 
     source, source_families     what was tuned on; families joined by '+'
     target, target_family       what was asked
     recipe, condition, seed     how it was tuned, how it was asked, which repetition
     metric, main                name, and whether it is the target's first metric
     n                           test examples
-    base, score                 means over the examples of the bare base and of the tuned model
-    gain                        score − base: same examples, same condition
+    base, score, gain           means over the examples of the bare base and of the tuned model
     status                      done, missing, or failed
     key, base_key, job_key      names of the two score entries and of the adapter
     tensors_sha256              hash of the weights that answered
+
+An empty field is not known; it never means 0.
 """
 
 from __future__ import annotations
@@ -20,19 +23,28 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
-from itertools import product
 from pathlib import Path
-from statistics import fmean
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from crosstune.errors import InputError, MissingExtra, did_you_mean
+from crosstune.results.cells import cells as cells_of
+from crosstune.results.grid import Grid
 from crosstune.results.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One cell and metric; the module says what the columns mean. None is not known."""
+    """One score and metric; the module says what the columns mean. None is not known."""
 
     source: str
     source_families: str
@@ -56,25 +68,27 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class TransferMatrix:
-    """Sources × targets, for every recipe, condition and seed.
+    """Sources × targets, for every recipe, condition and metric; never changed.
 
     Attributes:
-        rows: In the order of the study.
+        cells: One row for every cell and metric, in the order of the study; null is not known.
+        scores: One row for every seed of these, likewise.
         reasons: Why cells have failed, by row key.
     """
 
-    rows: tuple[Row, ...]
+    cells: pa.Table
+    scores: pa.Table
     reasons: dict[str, str]
 
     @classmethod
     def of(
         cls, store: Store | Path, rows: Sequence[Mapping[str, Any]] | None = None
     ) -> TransferMatrix:
-        """Read what is known. Costs hashing every score of the study.
+        """Read what is known. Costs hashing and reading every score of the study.
 
         Args:
             store: The study's.
-            rows: The plan's, one for every cell; those of plan.json if None.
+            rows: The plan's, one for every score; those of plan.json if None.
 
         Raises:
             InputError: There is no study, or it was never planned.
@@ -83,7 +97,8 @@ class TransferMatrix:
         planned = store.plan() if rows is None else rows
         failures = store.failures()
         cell = cache(store.cell)
-        found, reasons = [], {}
+        found: list[Row] = []
+        reasons, states = {}, {}
         for plan in planned:
             tuned, base = cell(plan["key"]), cell(plan["base_key"])
             known = tuned is not None and base is not None
@@ -91,57 +106,143 @@ class TransferMatrix:
             if failed:
                 reasons[plan["key"]] = failed[0]
             status = "done" if known else "failed" if failed else "missing"
+            states[plan["key"]] = status
             found += [
                 _row(plan, metric, tuned=tuned, base=base, status=status)
                 for metric in plan["metrics"]
             ]
-        return cls(tuple(found), reasons)
+        bases = {plan["base_key"] for plan in planned if cell(plan["base_key"]) is not None}
+        cells = cells_of(planned, status=states, bases=bases, outcomes=store.outcomes)
+        scores = pa.Table.from_pylist([asdict(row) for row in found], _SCORES)
+        return cls(cells, scores, reasons)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The scores one by one."""
+        return tuple(Row(**row) for row in self.scores.to_pylist())
 
     @property
     def is_complete(self) -> bool:
         """Whether every cell is known."""
-        return all(row.status == "done" for row in self.rows)
+        return all(status == "done" for status in self.scores["status"].unique().to_pylist())
 
     def missing(self) -> tuple[str, ...]:
-        """The cells that were not made yet, as `source → target (recipe, condition, seed)`."""
-        return self._cells("missing")
+        """The scores that were not made yet, as `source → target (recipe, condition, seed)`."""
+        return self._scores("missing")
 
     def failed(self) -> tuple[str, ...]:
-        """The cells that could not be made, named likewise; `reasons` says why."""
-        return self._cells("failed")
+        """The scores that could not be made, named likewise; `reasons` says why."""
+        return self._scores("failed")
+
+    def slice(
+        self,
+        *,
+        recipe: str | None = None,
+        condition: str | None = None,
+        metric: str | None = None,
+        source_family: str | None = None,
+        target_family: str | None = None,
+        relation: str | None = None,
+    ) -> TransferMatrix:
+        """The part of the matrix that has all of these; q-values stay those of the whole.
+
+        Args:
+            recipe: Name of a recipe.
+            condition: Name of a condition.
+            metric: Name of a metric, whether main or not.
+            source_family: A family of the sources; a mixture may have several.
+            target_family: The family of the targets.
+            relation: `same task`, `same family` or `other family`.
+
+        Raises:
+            InputError: The matrix holds nothing of that name.
+        """
+        wanted = {
+            "recipe": recipe,
+            "condition": condition,
+            "metric": metric,
+            "source_families": source_family,
+            "target_family": target_family,
+            "relation": relation,
+        }
+        cells, problems = self.cells, []
+        for column, value in wanted.items():
+            if value is not None:
+                listed = self.cells[column].unique().to_pylist()
+                fitting = [name for name in listed if value in _parts(column, name)]
+                if not fitting:
+                    there = dict.fromkeys(part for name in listed for part in _parts(column, name))
+                    hint = did_you_mean(value, there) or f" There are: {', '.join(there)}."
+                    problems.append(f"{_SINGULAR.get(column, column)}: no '{value}'.{hint}")
+                cells = cells.filter(pc.is_in(cells[column], pa.array(fitting, pa.string())))
+        if problems:
+            raise InputError("The matrix cannot be sliced", problems)
+        kept = set(_names(cells))
+        scores = self.scores.filter(
+            pa.array([name in kept for name in _names(self.scores)], pa.bool_())
+        )
+        keys = set(scores["key"].to_pylist())
+        reasons = {key: reason for key, reason in self.reasons.items() if key in keys}
+        return TransferMatrix(cells, scores, reasons)
+
+    def grid(self, *, metric: str | None = None) -> Grid:
+        """One slice as arrays, sources × targets.
+
+        Args:
+            metric: Each target's first metric if None.
+
+        Raises:
+            InputError: There are several recipes or conditions: slice first.
+        """
+        if metric is not None:
+            return Grid.of(self.slice(metric=metric).cells)
+        return Grid.of(self.cells.filter(self.cells["main"]))
+
+    def slices(self) -> dict[tuple[str, str], TransferMatrix]:
+        """A matrix for every recipe and condition, by these two names."""
+        names = dict.fromkeys(name[:2] for name in _names(self.cells))
+        return {(r, c): self.slice(recipe=r, condition=c) for r, c in names}
 
     def to_csv(self) -> str:
-        """The rows as CSV, numbers in full; the same results give the same bytes."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Row))
-        writer.writerows(["" if v is None else v for v in astuple(row)] for row in self.rows)
-        return stream.getvalue()
+        """The cells as CSV, numbers in full; the same results give the same bytes."""
+        return _csv(self.cells)
+
+    def scores_csv(self) -> str:
+        """The scores as CSV: every seed of a cell, and where its score comes from."""
+        return _csv(self.scores)
 
     def to_json(self) -> str:
-        """The rows as a JSON list of objects; null is not known."""
-        return json.dumps([asdict(row) for row in self.rows], indent=1, allow_nan=False)
+        """The cells as a JSON list of objects; null is not known."""
+        return json.dumps(self.cells.to_pylist(), indent=1, allow_nan=False, ensure_ascii=False)
 
     def to_parquet(self) -> bytes:
-        """The rows as the content of a Parquet file."""
-        import pyarrow as pa  # takes longer than all else this module does
-        import pyarrow.parquet as pq
-
+        """The cells as the content of a Parquet file."""
         stream = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist([asdict(row) for row in self.rows]), stream)
+        pq.write_table(self.cells, stream)
         return stream.getvalue()
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The cells as a table of pandas.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        try:
+            import pandas  # noqa: F401 (pyarrow needs it, and says so less well)
+        except ImportError:
+            raise MissingExtra("A table of pandas", "pandas") from None
+        return self.cells.to_pandas()
 
     def table(self) -> str:
         """For a terminal: a line for every target with the base's score and each source's gain.
 
-        One table for every recipe and condition, main metric, mean over seeds, times 100; a
-        dash where any seed is not known.
+        One table for every recipe and condition, main metric, mean over seeds, times 100, with
+        stars by q; a dash where any seed is not known. A mark says that test rows were trained on.
         """
-        recipes = dict.fromkeys(row.recipe for row in self.rows)
-        conditions = dict.fromkeys(row.condition for row in self.rows)
-        return "\n\n".join(self._slice(*names) for names in product(recipes, conditions))
+        parts = [_told(part.grid()) for part in self.slices().values()]
+        return "\n\n".join([*parts, _legend(self)])
 
-    def _cells(self, status: str) -> tuple[str, ...]:
+    def _scores(self, status: str) -> tuple[str, ...]:
         names = {
             f"{row.source} → {row.target} ({row.recipe}, {row.condition}, seed {row.seed})": None
             for row in self.rows
@@ -149,20 +250,43 @@ class TransferMatrix:
         }
         return tuple(names)
 
-    def _slice(self, recipe: str, condition: str) -> str:
-        rows = [r for r in self.rows if r.main and (r.recipe, r.condition) == (recipe, condition)]
-        sources = list(dict.fromkeys(row.source for row in rows))
-        seeds = len({row.seed for row in rows})
-        lines = [["target", "metric", "n", "base", *sources]]
-        for target in dict.fromkeys(row.target for row in rows):
-            here = [row for row in rows if row.target == target]
-            gains = [_mean([r.gain for r in here if r.source == s], "+.1f") for s in sources]
-            n = next((str(row.n) for row in here if row.n is not None), "–")
-            lines.append([target, here[0].metric, n, _mean([here[0].base], ".1f"), *gains])
-        title = f"{recipe} · {condition} · base score and gains × 100" + (
-            f", mean of {seeds} seeds" if seeds > 1 else ""
-        )
-        return "\n".join([title, *_aligned(lines)])
+
+_TYPES = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+_SINGULAR = {"source_families": "source_family"}
+_SCORES = pa.schema(
+    [
+        (field.name, _TYPES.get(str(field.type).removesuffix(" | None"), pa.string()))
+        for field in fields(Row)
+    ]
+)
+_CELL = ("recipe", "condition", "source", "target", "metric")
+
+
+def stars(q: float | None) -> str:
+    """One star for q below 0.05, two below 0.01, three below 0.001; none when it is not known.
+
+    Example:
+        >>> stars(0.004), stars(0.05), stars(None)
+        ('**', '', '')
+    """
+    return "" if q is None else "*" * sum(q < level for level in (0.05, 0.01, 0.001))
+
+
+def _parts(column: str, name: str) -> list[str]:
+    return name.split("+") if column == "source_families" else [name]
+
+
+def _names(table: pa.Table) -> list[tuple[str, ...]]:
+    return list(zip(*(table[name].to_pylist() for name in _CELL), strict=True))
+
+
+def _csv(table: pa.Table) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(table.column_names)
+    rows = zip(*table.to_pydict().values(), strict=True)
+    writer.writerows(["" if v is None else v for v in row] for row in rows)
+    return stream.getvalue()
 
 
 def _blamed(
@@ -201,9 +325,42 @@ def _row(
     )
 
 
-def _mean(values: list[float | None], form: str) -> str:
-    known = [value for value in values if value is not None]
-    return format(100 * fmean(known), form) if known and len(known) == len(values) else "–"
+def _told(grid: Grid) -> str:
+    lines = [["target", "metric", "n", "base", *grid.sources]]
+    for t, target in enumerate(grid.targets):
+        base = grid.base[:, t].max()
+        lines.append(
+            [
+                target,
+                grid.metrics[t],
+                str(grid.n[:, t].max() or "–"),
+                "–" if np.isnan(base) else f"{100 * base:.1f}",
+                *(_gain(grid, s, t) for s in range(len(grid.sources))),
+            ]
+        )
+    seeds = int(grid.seeds.max())
+    title = f"{grid.recipe} · {grid.condition} · base score and gains × 100" + (
+        f", mean of {seeds} seeds" if seeds > 1 else ""
+    )
+    return "\n".join([title, *_aligned(lines)])
+
+
+def _gain(grid: Grid, s: int, t: int) -> str:
+    mark = "!" if grid.leaked[s, t] else ""
+    if not grid.known[s, t]:
+        return f"–{mark:<3}"
+    return f"{100 * grid.gains[s, t]:+.1f}{stars(float(grid.q[s, t])) + mark:<3}"
+
+
+def _legend(matrix: TransferMatrix) -> str:
+    scope = "this source" if (pc.max(matrix.cells["seeds"]).as_py() or 1) > 1 else "this model"
+    lines = [
+        f"* q < 0.05  ** q < 0.01  *** q < 0.001, of {scope}"
+        + (", not this source (one seed)" if scope == "this model" else "")
+    ]
+    if (pc.sum(matrix.cells["leaked"]).as_py() or 0) > 0:
+        lines.append("! test rows of the target stand in the source's training rows")
+    return "\n".join(lines)
 
 
 def _aligned(lines: list[list[str]]) -> list[str]:

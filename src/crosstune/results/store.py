@@ -5,7 +5,9 @@
     adapters/<key>/         the weights of one tuned model and their proof
     scores/<key>/           outcomes.parquet and cell.json of one cell
     failures/<key>.json     why a job or a cell could not be finished
-    matrix.csv              the transfer matrix in long form
+    matrix.csv              the transfer matrix: a row for every cell
+    scores.csv              what it is made of: a row for every seed of a cell, with its origin
+    report.html             the page
 
 An entry (a folder named by its key) is made in `.tmp/`, its manifest last, and appears by one
 rename: it is there whole or not at all, and its files are never changed. Whoever comes first wins;
@@ -36,7 +38,8 @@ FORMAT = 1
 
 Kind = Literal["adapters", "scores"]
 Tell = Callable[[str], None]
-_OURS = frozenset({"adapters", "scores", "failures", "plan.json", "matrix.csv", ".tmp", ".lock"})
+_READ = frozenset({"matrix.csv", "scores.csv", "report.html"})
+_OURS = _READ | {"adapters", "scores", "failures", "plan.json", ".tmp", ".lock"}
 _STUDY = {"name": str, "model": str, "numeric_type": str, "base_sha256": dict}
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
@@ -169,6 +172,10 @@ class Store:
         """What cell.json of a sound score says; None when there is none."""
         folder = self.entry("scores", key)
         return None if folder is None else json.loads((folder / "cell.json").read_text("utf-8"))
+
+    def outcomes(self, key: str) -> Path:
+        """The answers of a score that `cell` has found sound."""
+        return self._path("scores", key) / "outcomes.parquet"
 
     def fail(self, key: str, failure: dict[str, Any]) -> None:
         """Record why the job or cell of that key could not be finished."""

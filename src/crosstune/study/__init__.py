@@ -2,6 +2,7 @@
 
 - `schema`: the study as a value, from YAML or built directly
 - `plan`: everything resolved, everything wrong found
+- `caveats`: what is allowed but may not be meant
 - `keys`: what decides a result, hashed
 - `estimate`: what a plan costs, roughly
 - `worker`: one job, every cell proved

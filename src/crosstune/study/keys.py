@@ -71,10 +71,15 @@ def question_ingredients(
         "target": target,
         "condition": condition.model_dump(mode="json", exclude={"name"}),
         "prompts_sha256": key([asdict(prompt) for prompt in prompts]),
-        "examples_sha256": key([asdict(example) for example in examples]),
+        "examples_sha256": key([_decisive(example) for example in examples]),
         "tokens_per_batch": tokens_per_batch,
         "ask_version": ASK_VERSION,
     }
+
+
+def _decisive(example: Example) -> dict[str, Any]:
+    """All of an example but its fields: the question worded from them stands in the prompt."""
+    return {name: value for name, value in asdict(example).items() if name != "fields"}
 
 
 def cell_key(job: dict[str, Any], question: dict[str, Any]) -> str:

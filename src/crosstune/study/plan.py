@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from crosstune import models, tasks
 from crosstune.errors import InputError, did_you_mean
 from crosstune.models import ModelReference, Recipe
+from crosstune.study.caveats import Way, leaks, mismatches
 from crosstune.study.keys import (
     base_ingredients,
     cell_key,
@@ -24,7 +25,7 @@ from crosstune.study.keys import (
     question_ingredients,
 )
 from crosstune.study.schema import Source, Study
-from crosstune.tasks import Task
+from crosstune.tasks import Leakage, Task
 from crosstune.tasks.example import Condition, Example, Prompt
 from crosstune.tasks.splits import Split
 
@@ -48,6 +49,24 @@ class Question:
     prompts: tuple[Prompt, ...]
     dropped: int
     ingredients: dict[str, Any]
+
+    @property
+    def way(self) -> Way:
+        """Target and condition, by name."""
+        return self.task.name, self.condition.name
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a source teaches in a recipe, the same for every seed.
+
+    Attributes:
+        examples: The training examples.
+        prompts: Their final wording, in the same order.
+    """
+
+    examples: tuple[Example, ...]
+    prompts: tuple[Prompt, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +150,10 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
         draft.known = tasks.load(study.tasks, folder=folder)
         for problem in _unknown(study, draft.known):
             draft.wrong(problem)
-    ways = list(product(study.sources, study.recipes))
-    trainings = {(source, recipe): draft.training(source, recipe) for source, recipe in ways}
+    trainings = {
+        (source.name, recipe.name): draft.training(source, recipe)
+        for source, recipe in product(study.sources, study.recipes)
+    }
     questions = [
         question
         for target, condition in product(study.targets, study.conditions)
@@ -141,9 +162,14 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
     if draft.problems or model is None:
         raise InputError("The study cannot be run", draft.told())
     base = base_ingredients(model.identity, numeric_type=resolved)
-    jobs, rows = _jobs(draft, base, trainings=trainings, questions=questions)
+    shared = tasks.leakage(
+        {way: training.examples for way, training in trainings.items()},
+        {question.way: question.examples for question in questions},
+    )
+    asked = {question.way: len(question.examples) for question in questions}
+    jobs, rows = _jobs(draft, base, trainings=trainings, questions=questions, shared=shared)
     warnings = dict.fromkeys(
-        _mismatches(study) + draft.warnings + draft.left_out() + _overlaps(trainings, questions)
+        mismatches(study) + draft.warnings + draft.left_out() + leaks(shared, asked)
     )
     return Plan(study, model, resolved, jobs, rows, draft.revisions, tuple(warnings))
 
@@ -194,8 +220,9 @@ class _Draft:
                 return found
         return tasks.Examples(items=(), dropped=0, revision="")
 
-    def training(self, source: Source, recipe: Recipe) -> tuple[Prompt, ...]:
+    def training(self, source: Source, recipe: Recipe) -> Training:
         """The examples of a source; a mixture shares them evenly, the first tasks take the rest."""
+        found: list[Example] = []
         prompts: list[Prompt] = []
         share, rest = divmod(recipe.examples, len(source.tasks))
         if not share:
@@ -213,11 +240,12 @@ class _Draft:
                 )
             if there:
                 chosen = tasks.subset(there, count, seed=self.study.train_seed)
+                found += chosen
                 template = recipe.chat_template
                 prompts += tasks.prompts(
                     self.known[name], chosen, variant=recipe.prompt, chat_template=template
                 )
-        return tuple(prompts)
+        return Training(tuple(found), tuple(prompts))
 
     def left_out(self) -> list[str]:
         """A line for every task that leaves rows out."""
@@ -291,39 +319,13 @@ def _unknown(study: Study, known: dict[str, Task]) -> list[str]:
     return problems
 
 
-def _mismatches(study: Study) -> list[str]:
-    return [
-        f"recipe {recipe.name} tunes with {what} '{getattr(recipe, what)}' but condition "
-        f"{condition.name} asks with '{getattr(condition, what)}': gains mix the two"
-        for recipe, condition in product(study.recipes, study.conditions)
-        for what in ("chat_template", "prompt")
-        if getattr(recipe, what) != getattr(condition, what)
-    ]
-
-
-def _overlaps(
-    trainings: dict[tuple[Source, Recipe], tuple[Prompt, ...]], questions: Sequence[Question]
-) -> list[str]:
-    """Sources that are tuned on the very rows a target is tested on."""
-    told = []
-    for (source, _), lessons in trainings.items():
-        trained = {prompt.id for prompt in lessons}
-        for question in questions:
-            count = sum(prompt.id in trained for prompt in question.prompts)
-            if count:
-                told.append(
-                    f"source {source.name} is tuned on {count} of the {len(question.prompts)} "
-                    f"rows that {question.task.name} is tested on"
-                )
-    return told
-
-
 def _jobs(
     draft: _Draft,
     base: dict[str, Any],
     *,
-    trainings: dict[tuple[Source, Recipe], tuple[Prompt, ...]],
+    trainings: dict[Way, Training],
     questions: Sequence[Question],
+    shared: dict[tuple[Way, Way], Leakage],
 ) -> tuple[tuple[Job, ...], tuple[dict[str, Any], ...]]:
     """Jobs without repetition, and the rows of the matrix; a seed's slice is finished first."""
     bare = Job(key(base), None, None, None, (), 0, _asked(base, questions), base)
@@ -331,7 +333,8 @@ def _jobs(
     rows: list[dict[str, Any]] = []
     study = draft.study
     for seed, recipe, source in product(study.seeds, study.recipes, study.sources):
-        prompts = trainings[source, recipe]
+        way = (source.name, recipe.name)
+        prompts = trainings[way].prompts
         ingredients = job_ingredients(base, recipe, seed=seed, prompts=prompts)
         asked = _asked(ingredients, questions)
         dropped = sum(draft.dropped[name, "train", recipe.prompt] for name in source.tasks)
@@ -342,12 +345,14 @@ def _jobs(
             {
                 "source": source.name,
                 "source_families": families,
+                "source_tasks": list(source.tasks),
                 "target": question.task.name,
                 "target_family": question.task.family,
                 "recipe": recipe.name,
                 "condition": question.condition.name,
                 "seed": seed,
                 "metrics": list(question.task.metrics),
+                **asdict(shared[way, question.way]),
                 "job_key": job.key,
                 "base_job_key": bare.key,
                 "key": cell_key(ingredients, question.ingredients),

@@ -38,7 +38,7 @@ def run(
     reporter: Reporter | None = None,
     load: Load | None = None,
 ) -> TransferMatrix:
-    """Tune and ask what is not stored yet, and write `matrix.csv`.
+    """Tune and ask what is not stored yet, and write `matrix.csv` and `scores.csv`.
 
     Args:
         study: What is to be done.
@@ -82,6 +82,7 @@ def run(
         _work(left, model=model, store=store, planned=planned, reporter=reporter)
     matrix = TransferMatrix.of(store, planned.rows)
     store.write("matrix.csv", matrix.to_csv())
+    store.write("scores.csv", matrix.scores_csv())
     return matrix
 
 

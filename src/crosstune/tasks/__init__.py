@@ -7,6 +7,7 @@
 | `Example`, `Prompt`, `Condition` | a row, what a model is asked, how a target is asked |
 | `examples`, `Examples` | a split, read and worded |
 | `subset`, `demonstrations` | a seeded part of it; the solved examples before each question |
+| `leakage`, `Leakage` | test inputs that stand in training rows, counted |
 | `prompts` | the one renderer, for tuning, demonstrations and asking |
 | `outcome`, `answer` | every metric of one answer, and the answer itself |
 | `check` | the contract every task keeps, as problems in words |
@@ -16,6 +17,7 @@
 from crosstune.tasks.checking import check
 from crosstune.tasks.definition import Wording
 from crosstune.tasks.example import ChatTemplate, Condition, Example, Prompt
+from crosstune.tasks.leakage import Leakage, leakage
 from crosstune.tasks.loading import load
 from crosstune.tasks.metrics import METRICS
 from crosstune.tasks.rendering import prompts
@@ -29,6 +31,7 @@ __all__ = [
     "Condition",
     "Example",
     "Examples",
+    "Leakage",
     "Prompt",
     "Task",
     "Wording",
@@ -36,6 +39,7 @@ __all__ = [
     "check",
     "demonstrations",
     "examples",
+    "leakage",
     "load",
     "outcome",
     "prompts",

@@ -20,6 +20,8 @@ class Example:
         choices: The answers to choose from; empty for a text task.
         label: Position of the right choice; None for a text task.
         references: Right answers; for a choice task the one right choice. Never empty.
+        fields: Texts of the row that the question is worded from, in the order in which the
+            wording names them. Decide nothing but what is told of leakage.
     """
 
     id: str
@@ -27,6 +29,7 @@ class Example:
     choices: tuple[str, ...]
     label: int | None
     references: tuple[str, ...]
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from crosstune.tasks.definition import Wording
 from crosstune.tasks.example import ChatTemplate, Example, Prompt
 from crosstune.tasks.rows import Row
 from crosstune.tasks.task import Task
-from crosstune.tasks.templates import Unrenderable, missing, rendered
+from crosstune.tasks.templates import Unrenderable, missing, rendered, texts
 
 SHOWN_CHOICES = 6
 
@@ -68,11 +68,12 @@ def worded(
         raise Unrenderable("doc_to_text gives a number: several inputs are not supported")
     if not isinstance(context, str):
         raise Unrenderable(f"doc_to_text gives {context!r}, which is not text")
+    fields = tuple(filter(None, [context])) if given else texts(words.doc_to_text, row)
     if not offered:
-        return Example(name, context, (), None, _references(right))
+        return Example(name, context, (), None, _references(right), fields)
     label = _label(right, offered, literal=literal)
     choices, position = (offered, label) if task.kind == "choice" else ((), None)
-    return Example(name, context, choices, position, (offered[label],))
+    return Example(name, context, choices, position, (offered[label],), fields)
 
 
 def _value(form: Any, row: Row, columns: Collection[str]) -> tuple[Any, bool]:

@@ -22,6 +22,7 @@ from jinja2 import (
     TemplateError,
     UndefinedError,
     filters,
+    meta,
     nodes,
     pass_eval_context,
 )
@@ -248,6 +249,80 @@ def rendered(source: str, row: Mapping[str, Any]) -> str:
         raise Unrenderable(f"the template fails: {type(error).__name__}: {error}") from error
     finally:
         _spent.reset(token)
+
+
+def texts(source: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts of a row that a template reads, whole, in the order in which it names them.
+
+    A part that is named is taken alone (`question.stem`), lists and mappings are flattened,
+    numbers become text, and what is empty is left out.
+
+    Example:
+        >>> row = {"q": {"stem": "Which?", "id": 7}, "choices": ["a", "b"], "label": 1}
+        >>> texts("{{ q.stem.strip() }} {{ choices | join(', ') }}", row)
+        ('Which?', 'a', 'b')
+    """
+    found: dict[tuple[object, ...], Any] = {}
+    for steps in _named(source):
+        of_row = steps[0] == "row" and "row" not in row
+        way = steps[1:] if of_row else steps
+        value, taken = _reached(way, row)
+        if taken or of_row:
+            found.setdefault(way[:taken], value)
+    return tuple(_flat(list(found.values())))
+
+
+@functools.lru_cache(maxsize=4096)
+def _named(source: str) -> tuple[tuple[Any, ...], ...]:
+    """What a template reads: names, each with the constant keys and attributes behind it."""
+    tree = _ENVIRONMENT.parse(source)
+    given = meta.find_undeclared_variables(tree)
+    return tuple(steps for steps in dict.fromkeys(_read_in(tree)) if steps[0] in given)
+
+
+def _reached(way: tuple[Any, ...], row: Mapping[str, Any]) -> tuple[Any, int]:
+    """The value at the end of a way into a row, and how many steps lead to values of the row."""
+    value: Any = row
+    for taken, step in enumerate(way):
+        known = isinstance(value, Mapping) and step in value
+        counted = isinstance(value, list | tuple) and isinstance(step, int)
+        if not known and not (counted and step in range(len(value))):
+            return value, taken
+        value = value[step]
+    return value, len(way)
+
+
+def _read_in(node: nodes.Node) -> Iterator[tuple[Any, ...]]:
+    steps = _steps(node)
+    if steps:
+        yield steps
+        return
+    for inner in node.iter_child_nodes():
+        yield from _read_in(inner)
+
+
+def _steps(node: nodes.Node) -> tuple[Any, ...]:
+    """`a.b[0]` as its name and keys; nothing where a part of it is computed."""
+    if isinstance(node, nodes.Name):
+        return (node.name,)
+    if isinstance(node, nodes.Getattr):
+        before, key = _steps(node.node), node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        before, key = _steps(node.node), node.arg.value
+    else:
+        return ()
+    return (*before, key) if before else ()
+
+
+def _flat(waiting: list[Any]) -> Iterator[str]:
+    waiting.reverse()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping | list | tuple):
+            inner = list(value.values() if isinstance(value, Mapping) else value)
+            waiting += reversed(inner)
+        elif value is not None and str(value):
+            yield str(value)
 
 
 def missing(field: str, row: Mapping[str, Any]) -> str:

@@ -1,0 +1,232 @@
+"""What is known of a study beside its matrix: what was asked for, how long it took, with what.
+
+What is not known (a file is absent or damaged, a version was not recorded) is told as such.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from crosstune.report.words import counted
+from crosstune.results.matrix import Row
+
+Entries = Mapping[str, Mapping[str, Any]]
+"""What the JSON files of stored entries say, by key."""
+
+_AXES = {
+    "source": "source",
+    "recipe": "way",
+    "seed": "seed",
+    "job_key": "tuned model",
+    "target": "target",
+    "condition": "condition",
+}
+_NOT_RECORDED = "not recorded"
+
+
+class Model(NamedTuple):
+    """One tuned model of the plan; `key` names its adapter."""
+
+    source: str
+    recipe: str
+    seed: int
+    key: str
+
+
+def tuned_models(scores: Iterable[Row]) -> tuple[Model, ...]:
+    """The tuned models of a study in its order, each once."""
+    models = (Model(row.source, row.recipe, row.seed, row.job_key) for row in scores)
+    return tuple(dict.fromkeys(models))
+
+
+def tuning(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a job.json says of the tuning; None when it does not say it as crosstune does."""
+    told = job.get("tuning")
+    if not isinstance(told, dict) or not isinstance(told.get("losses"), list):
+        return None
+    numbers = [*told["losses"], *(told.get(name) for name in ("seconds", "tokens", "examples"))]
+    return told if all(map(_is_number, numbers)) else None
+
+
+def sentence(scores: Sequence[Row], study: Mapping[str, Any]) -> str:
+    """The study in a sentence."""
+    sizes = {
+        axis: counted(len({getattr(row, axis) for row in scores}), noun)
+        for axis, noun in _AXES.items()
+    }
+    states = states_of(scores)
+    done = "" if states["done"] == states.total() else f" ({states['done']:,} done)"
+    answers = sum(row.n or 0 for row in scores if row.main and row.status == "done")
+    return (
+        f"{short_name(study)} ({study['numeric_type']}) was tuned on {sizes['source']} in "
+        f"{sizes['recipe']} with {sizes['seed']}; the base and the {sizes['job_key']} were asked "
+        f"{sizes['target']} in {sizes['condition']}: {counted(states.total(), 'cell')}{done}, "
+        f"{counted(answers, 'answer')}."
+    )
+
+
+def short_name(study: Mapping[str, Any]) -> str:
+    """The name of the base without the hash that identifies it."""
+    return str(study["model"]).partition("@")[0]
+
+
+def states_of(scores: Iterable[Row]) -> Counter[str]:
+    """How many cells, every seed its own, are done, missing or failed."""
+    return Counter(row.status for row in scores if row.main)
+
+
+def facts(
+    columns: pa.Table,
+    scores: Sequence[Row],
+    *,
+    study: Mapping[str, Any],
+    jobs: Entries,
+    cells: Entries,
+) -> dict[str, list[str]]:
+    """What was done, term by term, each with one line or more.
+
+    Args:
+        columns: The cells of the matrix.
+        scores: Its scores.
+        study: What study.json says.
+        jobs: What job.json says of the tuned models that are known.
+        cells: What cell.json says of the scores that are known, the base's among them.
+    """
+    named = study.get("study")
+    asked = named if isinstance(named, dict) else {}
+    tuned = [told for told in map(tuning, jobs.values()) if told is not None]
+    return {
+        "Model": [part for part in str(study["model"]).partition("@") if part not in ("", "@")],
+        "Numeric type": [str(study["numeric_type"])],
+        "Sources": [
+            ", ".join(map(_source, _listed(asked, "sources")))
+            or ", ".join(columns["source"].unique().to_pylist())
+        ],
+        "Targets": [_by_family(columns)],
+        "Recipes": [_recipe(recipe) for recipe in _listed(asked, "recipes")]
+        or columns["recipe"].unique().to_pylist(),
+        "Conditions": [_condition(way) for way in _listed(asked, "conditions")]
+        or columns["condition"].unique().to_pylist(),
+        "Seeds": [", ".join(dict.fromkeys(str(row.seed) for row in scores))],
+        "Training examples": [_range([told["examples"] for told in tuned], "a model")],
+        "Test examples": [_range(columns["n"].drop_null().to_pylist(), "a target")],
+        "Time": [
+            f"tuning {_time([told['seconds'] for told in tuned], of=_count(scores, 'job_key'))}",
+            f"asking {_time(_seconds(cells), of=_count(scores, 'key', 'base_key'))}",
+        ],
+        "Versions": [_versions([*jobs.values(), *cells.values()])],
+        "State": [_state(states_of(scores))],
+    }
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    Example:
+        >>> duration(4.4), duration(750), duration(11520)
+        ('4 s', '12 min 30 s', '3 h 12 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _listed(asked: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found = asked.get(name)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    name, tasks = source.get("name"), source.get("tasks")
+    return str(name) if tasks in (None, [name]) else f"{name} ({' + '.join(map(str, tasks or ()))})"
+
+
+def _by_family(columns: pa.Table) -> str:
+    families: dict[str, dict[str, None]] = {}
+    pairs = (columns[name].to_pylist() for name in ("target_family", "target"))
+    for family, target in zip(*pairs, strict=True):
+        families.setdefault(family, {})[target] = None
+    return "; ".join(f"{family}: {', '.join(names)}" for family, names in families.items())
+
+
+def _recipe(recipe: Mapping[str, Any]) -> str:
+    said = {name: _plain(value) for name, value in recipe.items()}
+    lora = "LoRA of rank {rank}, alpha {alpha}, on {target_modules}"
+    form = "{name}: " + (lora if said.get("method") == "lora" else "all weights")
+    form += (
+        "; learning rate {learning_rate} ({schedule}, warm-up {warmup}), {epochs} × {examples} "
+        "examples in batches of {batch_size}; loss on {loss}; prompt {prompt}, chat template "
+        "{chat_template}"
+    )
+    return form.format_map(_Unrecorded(said))
+
+
+def _condition(condition: Mapping[str, Any]) -> str:
+    form = (
+        "{name}: {examples} examples, {shots} shots, prompt {prompt}, chat template {chat_template}"
+    )
+    return form.format_map(_Unrecorded({n: _plain(value) for n, value in condition.items()}))
+
+
+class _Unrecorded(dict[str, str]):
+    def __missing__(self, _: str) -> str:
+        return "?"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _range(counts: Sequence[int], of: str) -> str:
+    if not counts:
+        return _NOT_RECORDED
+    low, high = min(counts), max(counts)
+    return f"{low:,} {of}" if low == high else f"{low:,} to {high:,} {of}"
+
+
+def _count(scores: Sequence[Row], *names: str) -> int:
+    return len({getattr(row, name) for row in scores for name in names})
+
+
+def _seconds(entries: Entries) -> list[float]:
+    return [entry["seconds"] for entry in entries.values() if _is_number(entry.get("seconds"))]
+
+
+def _time(seconds: Sequence[float], *, of: int) -> str:
+    if not seconds:
+        return _NOT_RECORDED
+    known = "" if len(seconds) == of else f" (known of {len(seconds):,} out of {of:,})"
+    return f"{duration(sum(seconds))}{known}"
+
+
+def _versions(entries: Iterable[Mapping[str, Any]]) -> str:
+    found: dict[str, dict[str, None]] = {}
+    for entry in entries:
+        told = entry.get("versions")
+        for name, version in told.items() if isinstance(told, dict) else ():
+            found.setdefault(str(name), {})[str(version)] = None
+    lines = [f"{name} {' and '.join(sorted(found[name]))}" for name in sorted(found)]
+    return ", ".join(lines) or _NOT_RECORDED
+
+
+def _state(states: Counter[str]) -> str:
+    if states["done"] == states.total():
+        return f"complete: {counted(states['done'], 'cell')}"
+    return (
+        f"{states['done']:,} of {counted(states.total(), 'cell')} done, "
+        f"{states['missing']:,} missing, {states['failed']:,} failed"
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,124 @@
+"""What the page's script draws, as JSON that no text inside can break out of.
+
+Shape: `study`; the axes `slices` (recipe and condition), `sources`, `targets`, `metrics`, in the
+order of the study; `cells`, one array for every column of the matrix, axes as positions; `losses`,
+one entry for every tuned model whose loss curve is known. Cost is one pass over the cells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from crosstune.report.facts import Entries, tuned_models, tuning
+from crosstune.results.matrix import TransferMatrix
+
+MOST_POINTS = 400_000
+"""Points of all loss curves together; beyond, a curve shows means over neighbouring steps."""
+
+_COLUMNS = (
+    "main relation seeds n base score gain low high scope method p q detectable answers "
+    "base_answers truth constant leaked contained status".split()
+)
+_TEXTS_OF_JSON = ("answers", "base_answers", "truth")
+
+
+def payload(
+    matrix: TransferMatrix,
+    *,
+    study: str,
+    jobs: Entries,
+    answers: bool = True,
+) -> dict[str, Any]:
+    """What is drawn, as plain values.
+
+    Args:
+        matrix: The study's.
+        study: Its name.
+        jobs: What job.json says, by the key of the adapter.
+        answers: Whether the distributions of answers are there; they can be most of it.
+
+    Returns:
+        Scores and gains in [0, 1] and [−1, 1]; None is not known. Floats have 6 digits.
+    """
+    columns = matrix.cells.to_pydict()
+    ways = list(zip(columns["recipe"], columns["condition"], strict=True))
+    slices = _places(ways)
+    axes = {name: _places(columns[name]) for name in ("source", "target", "metric")}
+    families = dict(zip(columns["source"], columns["source_families"], strict=True))
+    family = dict(zip(columns["target"], columns["target_family"], strict=True))
+    cells: dict[str, list[Any]] = {"slice": [slices[way] for way in ways]}
+    for name, places in axes.items():
+        cells[name] = [places[value] for value in columns[name]]
+    for name in _COLUMNS:
+        cells[name] = [_short(value) for value in columns[name]]
+    for name in _TEXTS_OF_JSON:
+        told = cells[name] if answers else [None] * len(ways)
+        cells[name] = [None if text is None else json.loads(text) for text in told]
+    return {
+        "study": study,
+        "slices": [{"recipe": recipe, "condition": condition} for recipe, condition in slices],
+        "sources": [{"name": s, "families": families[s].split("+")} for s in axes["source"]],
+        "targets": [{"name": t, "family": family[t]} for t in axes["target"]],
+        "metrics": list(axes["metric"]),
+        "cells": cells,
+        "losses": _curves(matrix, axes["source"], jobs=jobs),
+    }
+
+
+def embedded(value: object) -> str:
+    r"""JSON to stand inside a `<script>` element: it holds no markup and no character but ASCII.
+
+    Example:
+        >>> print(embedded({"</script>": "\u2028&"}))
+        {"\u003c/script\u003e":"\u2028\u0026"}
+    """
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _places(values: Iterable[Any]) -> dict[Any, int]:
+    """Positions of the distinct values, in the order of their first appearance."""
+    return {value: place for place, value in enumerate(dict.fromkeys(values))}
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _curves(
+    matrix: TransferMatrix, sources: Mapping[str, int], *, jobs: Entries
+) -> list[dict[str, Any]]:
+    """Loss curves by source, recipe and seed; models without a known one are left out."""
+    found = [
+        (model, tuning(jobs[model.key])) for model in tuned_models(matrix.rows) if model.key in jobs
+    ]
+    known = [(model, told) for model, told in found if told is not None]
+    total = sum(len(told["losses"]) for _, told in known)
+    window = -(-total // MOST_POINTS) or 1
+    return [
+        {
+            "source": sources[model.source],
+            "recipe": model.recipe,
+            "seed": model.seed,
+            "losses": _thinned(told["losses"], window),
+            "seconds": _short(told["seconds"]),
+            "tokens": told["tokens"],
+            "every": window,
+        }
+        for model, told in known
+    ]
+
+
+def _thinned(losses: Sequence[float], window: int) -> list[float]:
+    """Means over windows of steps; the losses themselves when a window is one step."""
+    windows = groupby(enumerate(losses), key=lambda pair: pair[0] // window)
+    return [_short(_mean([loss for _, loss in pairs])) for _, pairs in windows]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

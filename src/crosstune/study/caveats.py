@@ -1,0 +1,65 @@
+"""What a study may do but may not mean to: lines for its plan, told before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+
+from crosstune.study.schema import Study
+from crosstune.tasks import Leakage
+
+Way = tuple[str, str]
+"""A source and a recipe, or a target and a condition, by name."""
+
+SHOWN_LEAKS = 20
+
+
+def mismatches(study: Study) -> list[str]:
+    """Recipes that tune with another template or prompt variant than a condition asks with."""
+    return [
+        f"recipe {recipe.name} tunes with {what} '{getattr(recipe, what)}' but condition "
+        f"{condition.name} asks with '{getattr(condition, what)}': gains mix the two"
+        for recipe, condition in product(study.recipes, study.conditions)
+        for what in ("chat_template", "prompt")
+        if getattr(recipe, what) != getattr(condition, what)
+    ]
+
+
+def leaks(shared: Mapping[tuple[Way, Way], Leakage], asked: Mapping[Way, int]) -> list[str]:
+    """A line for each source that is tuned on inputs of a target, the worst first.
+
+    A line is about the recipe and condition that share most; plan.json has them all.
+
+    Args:
+        shared: Counts for every source in a recipe and every target in a condition.
+        asked: Number of test examples, by target and condition.
+
+    Returns:
+        At most twenty lines, and one that counts the pairs that are left out.
+
+    Example:
+        >>> leaks({(("a", "lora"), ("b", "zero-shot")): Leakage(2, 5)}, {("b", "zero-shot"): 9})
+        ['source a: 2 of the 9 inputs of target b stand in its training rows, and an input field of 8 words or more of 5 is contained in them']
+    """  # noqa: E501 (a line as it is told)
+    worst: dict[Way, tuple[float, float, str]] = {}
+    for ((source, _), (target, condition)), found in shared.items():
+        if found.leaked or found.contained:
+            count = asked[target, condition]
+            line = f"source {source}: {_told(found, target, count)}"
+            rank = (found.leaked / count, found.contained / count, line)
+            worst[source, target] = max(worst.get((source, target), rank), rank)
+    lines = [line for *_, line in sorted(worst.values(), key=lambda rank: (-rank[0], -rank[1]))]
+    rest = len(lines) - SHOWN_LEAKS
+    more = f"{rest} more pairs of source and target share inputs (see matrix.csv)"
+    return lines[:SHOWN_LEAKS] + ([f"and {more}"] if rest > 0 else [])
+
+
+def _told(found: Leakage, target: str, count: int) -> str:
+    field = "an input field of 8 words or more of"
+    if not found.leaked:
+        where = "is contained in its training rows"
+        return f"{field} {found.contained} of the {count} inputs of target {target} {where}"
+    whole = f"{found.leaked} of the {count} inputs of target {target} stand in its training rows"
+    if found.contained <= found.leaked:
+        return whole
+    return f"{whole}, and {field} {found.contained} is contained in them"
