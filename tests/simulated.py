@@ -6,13 +6,13 @@ it common to the seeds of a source. A seed moves the whole score of its model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtr, ndtri
 
-from crosstune.results.inference import Inference, inference
+from crosstune.results.inference import Inference, inference, q_values
 from crosstune.results.paired import Paired, paired
 
 
@@ -30,6 +30,7 @@ class Setting:
         text: Outcomes skewed in [0, 1] with many zeros; else 0 or 1.
         examples: Least and most test examples of a target.
         gain: True gains are drawn between −gain and gain.
+        level: Expected score of the base; drawn for every target if None.
     """
 
     sources: int = 4
@@ -41,6 +42,7 @@ class Setting:
     text: bool = False
     examples: tuple[int, int] = (100, 500)
     gain: float = 0.2
+    level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,25 @@ def simulated(
     generator: np.random.Generator,
     *,
     gains: Float[np.ndarray, "targets sources"] | None = None,
+    kept: float = 0.0,
     resamples: int = 1000,
 ) -> Simulated:
-    """One matrix. With one seed the truth is the gain of the very models, else the expected one."""
+    """One matrix. With one seed the truth is the gain of the very models, else the expected one.
+
+    Args:
+        setting: What it is like.
+        generator: Of everything that is drawn.
+        gains: The true ones; drawn if None.
+        kept: Share of the examples that every tuned model answers as the base does.
+        resamples: Of bootstrap and permutation.
+    """
     sources, seeds = setting.sources, setting.seeds
     common = generator.standard_normal((sources, seeds))
     parts, truth, sds, found = [], [], [], []
     for target in range(setting.targets):
-        zeros = generator.uniform(0.1, 0.6) if setting.text else 0.0
+        zeros = generator.uniform(0.1, 0.6) if setting.text and setting.level is None else 0.0
         level = (1 - zeros) / 3 if setting.text else generator.uniform(0.3, 0.9)
+        level = level if setting.level is None else setting.level
         top = 0.8 * (1 - zeros) if setting.text else 0.9
         drawn = generator.uniform(-setting.gain, setting.gain, sources)
         wanted = drawn if gains is None else gains[target]
@@ -83,8 +95,9 @@ def simulated(
         score = np.clip(level + gain[:, None] + sd[:, None] * effect, 0.02, 0.98 - zeros)
         n = int(generator.integers(setting.examples[0], setting.examples[1], endpoint=True))
         base, tuned = _outcomes(level, score, n=n, zeros=zeros, text=setting.text, luck=generator)
+        tuned = np.where(generator.uniform(size=tuned.shape) < kept, base, tuned)
         parts.append(paired(base, tuned, resamples=resamples))
-        truth.append(gain if seeds > 1 else score[:, 0] - level)
+        truth.append((1 - kept) * (gain if seeds > 1 else score[:, 0] - level))
         sds.append(sd)
         found.append((tuned - base).mean(axis=2))
     return Simulated(
@@ -180,6 +193,32 @@ def _naive(
     return intervals | {"bootstrap over seeds": (low, high)}
 
 
-def with_gains(setting: Setting, gains: np.ndarray) -> Setting:
-    """The setting for explicit gains, targets × sources."""
-    return replace(setting, sources=gains.shape[1], targets=gains.shape[0])
+@dataclass(frozen=True)
+class Discoveries:
+    """Share of matrices with a false discovery among their null cross-task cells.
+
+    All cross-task cells are null, so that is also the expected share of false ones among the
+    discoveries. `power` is the share of the strong same-task cells that are found.
+    """
+
+    within: float
+    over_all: float
+    power: float
+
+
+def false_discoveries(*, matrices: int, seed: int = 0) -> Discoveries:
+    """Ten sources × 24 targets; three strong same-task cells a source, all others without gain."""
+    generator = np.random.default_rng(seed)
+    setting = Setting(sources=10, targets=24, seed_sd=0.0, examples=(200, 400), level=0.5)
+    target, source = np.indices((24, 10))
+    strong = (target - source) % 24 < 3
+    within, over_all, power = [], [], []
+    for _ in range(matrices):
+        drawn = simulated(setting, generator, gains=0.25 * strong)
+        p, relation = drawn.inference().p, strong.ravel().astype(np.int64)
+        found = q_values(p, families=relation) < 0.05
+        within.append(found[relation == 0].any())
+        power.append(found[relation == 1].mean())
+        careless = q_values(p, families=np.zeros_like(relation)) < 0.05
+        over_all.append(careless[relation == 0].any())
+    return Discoveries(*(float(np.mean(each)) for each in (within, over_all, power)))

@@ -135,6 +135,15 @@ class Reader:
         """Pick an option of the control with that label."""
         Select(self.control(label)).select_by_visible_text(value)
 
+    def unfold(self, selector: str = "") -> None:
+        """Open what is folded, and wait for the figures inside."""
+        folded = f"[...document.querySelectorAll('{selector or 'details'}')]"
+        self.driver.execute_script(f"{folded}.forEach((details) => {{ details.open = true; }})")
+        drawn = f"{folded}.every((e) => !e.closest('[id^=by-]') || e.querySelector('svg'))"
+        end = time.monotonic() + 20
+        while not self.asked(drawn):
+            assert time.monotonic() < end, "a figure is not drawn"
+
     def control(self, label: str) -> WebElement:
         """The select or checkbox with that label."""
         found = [e for e in self.all("label") if e.text.split("\n")[0] == label]

@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -139,8 +140,7 @@ def test_what_is_picked_out_below_is_what_it_is_called() -> None:
 
 
 def test_the_page_opens_from_disk_quietly_and_asks_nothing_of_a_network(reader: Reader) -> None:
-    for summary in reader.all("summary"):
-        summary.click()
+    reader.unfold()
     assert reader.asked("performance.getEntriesByType('resource')") == []
     assert reader.asked("document.title") == "example · crosstune"
     empty = [
@@ -175,6 +175,14 @@ def test_marks_stand_on_the_cells_they_are_about_and_nowhere_else(reader: Reader
         assert ("sure" in kinds) == bool(stars(row))
 
 
+def test_stars_come_from_q_and_an_unknown_q_has_none(browser: Reader) -> None:
+    values = {"a": 0.0009, "b": 0.001, "c": 0.0099, "d": 0.01, "e": 0.0499, "f": 0.05, "g": None}
+    browser.open(page_of(matrix([cell(source=name, q=q) for name, q in values.items()])))
+    drawn = browser.matrix()
+    found = {name: drawn["entail", name].removeprefix("+10.0") for name in values}
+    assert found == {"a": "***", "b": "**", "c": "**", "d": "*", "e": "*", "f": "", "g": ""}
+
+
 def test_ties_are_rounded_as_in_the_tables_beside(browser: Reader) -> None:
     gains = {"a": 0.0625, "b": 0.0675, "c": -0.0625, "d": -0.00049, "e": 0.1234}
     browser.open(page_of(matrix([cell(source=name, gain=gain) for name, gain in gains.items()])))
@@ -197,6 +205,20 @@ def test_pointing_at_a_cell_tells_its_numbers(reader: Reader, place: tuple[str, 
     state = f"{shown(row)} {row['status']}"
     expected = headline if row["status"] == "done" else state
     assert reader.texts("#detail .headline") == [expected]
+
+
+def test_the_mouse_that_leaves_gives_way_to_the_focus(reader: Reader) -> None:
+    reader.point_at(reader.cell("sums", "words"))
+    reader.point_at(reader.one("#detail dd"))  # to read it, or copy from it
+    assert reader.detail()[0] == "sums → words"
+    reader.point_at(reader.one("#matrix h2"))
+    assert reader.detail() == ("", {})
+    reader.cell("mix", "sums").click()
+    for elsewhere in ("#detail dd", "#matrix h2"):
+        reader.point_at(reader.cell("sums", "words"))
+        assert reader.detail()[0] == "sums → words"
+        reader.point_at(reader.one(elsewhere))
+        assert reader.detail()[0] == "mix → sums"
 
 
 @pytest.mark.parametrize("place", INTERESTING.values(), ids=INTERESTING)
@@ -370,6 +392,8 @@ def test_the_condition_and_the_metric_can_be_chosen(reader: Reader) -> None:
     assert f1.items() <= reader.matrix().items()
     reader.point_at(reader.cell("mix", "spelled"))
     assert reader.texts("#detail .quiet")[0].endswith("lora · four-shot · f1")
+    reader.choose("targets' family", "sentiment")
+    assert reader.texts("#heatmap .box") == ["No source or no target is of that family."]
 
 
 # --- sources, targets, losses -----------------------------------------------------------------
@@ -403,7 +427,7 @@ def test_a_figure_shows_gains_with_their_intervals_and_follows_the_condition(
             for r in rows
         ]
 
-    reader.all("#by-source summary")[2].click()
+    reader.unfold("#by-source details:nth-child(3)")
     figure = "#by-source details:nth-child(3) svg"
     assert reader.texts(f"{figure} g title") == titles("zero-shot")
     reader.choose("recipe · condition", "lora · four-shot")
@@ -453,9 +477,12 @@ def test_loss_curves_have_a_panel_for_every_source_and_a_range_of_their_own(read
 def test_the_matrix_is_saved_as_a_picture_with_all_its_cells(reader: Reader) -> None:
     root = ElementTree.fromstring(reader.saved("Save matrix as SVG"))
     assert len(root.findall(f".//{SVG}rect[@class='cell']")) == len(SOURCES) * len(TARGETS)
-    texts = ["".join(e.itertext()) for e in root.iter(f"{SVG}text")]
-    assert {shown(row) for row in rows_of()} <= set(texts)
-    assert set(SOURCES) | set(TARGETS) <= set(texts)
+    drawn = {
+        "".join("".join(part.itertext()) for part in group.findall(f"{SVG}text")).rstrip("⚑⚐▬")
+        for group in root.iter(f"{SVG}g")
+    }
+    assert drawn == {shown(row) for row in rows_of()}
+    assert set(SOURCES) | set(TARGETS) <= {"".join(e.itertext()) for e in root.iter(f"{SVG}text")}
     reader.choose("targets' family", "sentiment")
     root = ElementTree.fromstring(reader.saved("Save matrix as SVG"))
     assert len(root.findall(f".//{SVG}rect[@class='cell']")) == len(SOURCES) * 2
@@ -467,7 +494,12 @@ def test_and_as_pixels(reader: Reader) -> None:
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
     size = struct.unpack(">II", picture[16:24])
     assert size == pytest.approx([2 * float(root.attrib[n]) for n in ("width", "height")], abs=2)
-    assert len(picture) > 10_000  # an empty canvas of that size is far smaller
+    parts, place = b"", 8
+    while place < len(picture):
+        length, kind = struct.unpack_from(">I4s", picture, place)
+        parts += picture[place + 8 : place + 8 + length] if kind == b"IDAT" else b""
+        place += length + 12
+    assert len(set(zlib.decompress(parts))) > 100  # an empty canvas has but zeros
 
 
 def test_what_is_shown_is_saved_as_numbers(reader: Reader) -> None:
@@ -515,8 +547,7 @@ def test_no_name_becomes_more_than_text(browser: Reader) -> None:
     found = matrix(believable(names, targets, conditions=HOSTILE[:2], classes=HOSTILE[2:4]))
     browser.open(page_of(found, study=study(name=HOSTILE[1])))
     assert browser.complaints() == []
-    for summary in browser.all("summary"):
-        summary.click()
+    browser.unfold()
     for place in range(len(targets)):
         browser.point_at(
             browser.all("[role=grid] tbody tr")[place].find_elements(By.TAG_NAME, "td")[3]
@@ -539,8 +570,7 @@ def test_no_name_becomes_more_than_text(browser: Reader) -> None:
 
 def test_on_a_narrow_screen_the_matrix_scrolls_and_the_page_does_not(browser: Reader) -> None:
     browser.open(example_page(), width=400)
-    for details in browser.all("details"):
-        browser.driver.execute_script("arguments[0].open = true", details)
+    browser.unfold()
     browser.driver.execute_script("arguments[0].focus()", browser.cell("sums", "words"))
     assert browser.asked("document.documentElement.scrollWidth") <= 400
     box = "document.querySelector('#heatmap .box')"
@@ -551,6 +581,35 @@ def test_on_a_narrow_screen_the_matrix_scrolls_and_the_page_does_not(browser: Re
     drawn = "[...document.querySelectorAll('svg text')].map((text) => text.getScreenCTM())"
     scales = browser.asked(f"{drawn}.map(({{a, b}}) => Math.hypot(a, b))")
     assert min(scales) > 0.99  # no figure is shrunk until nobody can read it
+
+
+def test_what_stays_in_view_hides_no_cell_that_has_the_focus(browser: Reader) -> None:
+    browser.open(example_page(), width=400)
+    browser.driver.execute_script("arguments[0].focus()", browser.cell("mix", "reviews"))
+    edges = "(({left, bottom}) => [left, bottom])(document.activeElement.getBoundingClientRect())"
+    names = "document.querySelector('[role=grid] tbody th').getBoundingClientRect().right"
+    sheet = "document.querySelector('#detail').getBoundingClientRect().top"
+    walk = [Keys.ARROW_DOWN] * 6 + [Keys.ARROW_LEFT] * 3
+    for key in walk:
+        browser.press(key)
+        left, bottom = browser.asked(edges)
+        assert left >= browser.asked(names)
+        assert bottom <= browser.asked(sheet)
+    assert browser.active() == ["6", "0"]
+
+
+def test_on_paper_stars_and_marks_stay_in_their_cells(reader: Reader) -> None:
+    reader.command("Emulation.setEmulatedMedia", {"media": "print"})
+    box = "(e) => (({x, y, right, bottom}) => [x, y, right, bottom])(e.getBoundingClientRect())"
+    inside = reader.asked(
+        "[...document.querySelectorAll('[role=grid] :is(sup, i)')].map((e) =>"
+        f" [({box})(e.closest('td')), ({box})(e)])"
+    )
+    reader.command("Emulation.setEmulatedMedia", {"media": ""})
+    assert len(inside) > 10
+    for (x, y, right, bottom), part in inside:
+        assert x <= part[0] <= part[2] <= right
+        assert y <= part[1] <= part[3] <= bottom
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

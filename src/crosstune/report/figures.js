@@ -5,6 +5,9 @@
 // Attributes for figures on paper. On the screen page.css overrides them, so it may be dark there.
 const INK = "#1d2329", QUIET = "#59636e", GAIN = "#4393c3", LOSS = "#e08214", GROUND = "#ffffff";
 const FONT = { "font-family": "system-ui, sans-serif", "font-size": 12 };
+const PALE = { fill: QUIET, class: "quiet", "font-size": 11 };
+// Room for a letter of that size, bold and in a wide typeface.
+const LETTER = 7.8;
 // Okabe and Ito's colours without yellow, which is too pale for a line.
 const LINES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"];
 
@@ -108,17 +111,17 @@ function between(low, high, start, end) {
 
 // `rows` are objects with label, gain, low, high, text, kinds and title; null gains have no dot.
 function forest(rows, label, width) {
-  const names = Math.min(0.38 * width, 12 + 7 * Math.max(...rows.map((row) => row.label.length)));
+  const names = Math.min(0.38 * width, LETTER * Math.max(...rows.map((row) => row.label.length)));
   const ends = rows.flatMap((row) => [row.low, row.high, row.gain]).filter(known);
   const [low, high] = extent([...ends, -0.02, 0.02]);
   const x = between(low, high, names + 10, width - 66);
   const height = 22 * rows.length + 40;
+  const told = (tick) => String(Math.round(1000 * tick) / 10).replace("-", "−");
   const axis = ticks(low, high, width < 480 ? 4 : 7).flatMap((tick) => [
     stroke(x(tick), 8, x(tick), height - 30, tick === 0 ? "zero" : "rule"),
-    words(x(tick), height - 14, String(Math.round(1000 * tick) / 10).replace("-", "−"), { "text-anchor": "middle",
-      fill: QUIET, class: "quiet" })]);
-  const unit = words(width, height - 14, "points", { "text-anchor": "end", fill: QUIET, class: "quiet" });
-  return picture(width, height, label, ...axis, unit,
+    words(x(tick), height - 14, told(tick), { "text-anchor": "middle", ...PALE })]);
+  const unit = { "text-anchor": "end", ...PALE };
+  return picture(width, height, label, ...axis, words(width, height - 14, "points", unit),
     ...rows.map((row, i) => whisker(row, { y: 22 * i + 20, x, names, width })));
 }
 
@@ -128,8 +131,7 @@ function whisker(row, { y, x, names, width }) {
   const weight = { "font-weight": sure ? 600 : 400 };
   const parts = [draw("title", {}, row.title),
     words(names, y + 4, short, { "text-anchor": "end", ...weight }),
-    words(width, y + 4, row.text, { "text-anchor": "end", ...weight,
-      ...(sure ? {} : { fill: QUIET, class: "quiet" }) })];
+    words(width, y + 4, row.text, { "text-anchor": "end", ...weight, ...(sure ? {} : PALE) })];
   if (!known(row.gain)) return draw("g", {}, ...parts);
   const colour = row.gain < 0 ? LOSS : GAIN, kind = row.gain < 0 ? "loss" : "gain";
   if (known(row.low) && known(row.high)) parts.push(draw("line", { x1: x(row.low), x2: x(row.high),
@@ -140,7 +142,7 @@ function whisker(row, { y, x, names, width }) {
 }
 
 function clipped(text, width) {
-  const most = Math.floor(width / 7);
+  const most = Math.floor(width / LETTER + 0.01);
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
 }
 
@@ -153,9 +155,12 @@ function lossPanels(panels, recipes, { width, shared }) {
   const highest = (curves) => extent(curves.flatMap((curve) => curve.losses))[1];
   const all = highest(panels.flatMap((panel) => panel.curves));
   const top = recipes.length > 1 ? 24 : 0;
-  const drawn = panels.map((panel, i) => draw("g", {
-    transform: `translate(${(i % across) * size.width} ${top + Math.floor(i / across) * size.height})`,
-  }, ...lossPanel(panel, recipes, size, shared ? all : highest(panel.curves))));
+  const drawn = panels.map((panel, i) => {
+    const [x, y] = [(i % across) * size.width, top + Math.floor(i / across) * size.height];
+    const range = shared ? all : highest(panel.curves);
+    return draw("g", { transform: `translate(${x} ${y})` },
+      ...lossPanel(panel, recipes, size, range));
+  });
   const height = top + size.height * Math.ceil(panels.length / across);
   return picture(width, height, "Training loss by step, one panel for every source",
     ...(top ? recipes.map((recipe, i) => legendLine(recipe, i, width / recipes.length)) : []),
@@ -171,18 +176,19 @@ function legendLine(recipe, i, room) {
 function lossPanel({ name, curves }, recipes, size, highest) {
   const steps = Math.max(...curves.map((curve) => curve.losses.length * (curve.every ?? 1)));
   const x = between(1, steps, 40, size.width - 14), y = between(0, highest, size.height - 42, 26);
-  const quiet = { fill: QUIET, class: "quiet", "font-size": 11 };
-  const across = ticks(1, steps, 3), up = ticks(0, highest, 4);
+  const middle = { ...PALE, "text-anchor": "middle" };
+  const turned = `translate(10 ${(size.height - 16) / 2}) rotate(-90)`;
+  const colour = (curve) => LINES[recipes.indexOf(curve.recipe) % LINES.length];
   return [
     draw("title", {}, `${name}: ${curves.map((c) => `${c.recipe}, seed ${c.seed}`).join("; ")}`),
     words(40, 14, clipped(name, size.width - 54), { "font-weight": 600 }),
-    ...up.flatMap((tick) => [stroke(40, y(tick), size.width - 14, y(tick)),
-      words(34, y(tick) + 4, tick, { ...quiet, "text-anchor": "end" })]),
-    ...across.map((tick) => words(x(tick), size.height - 26, tick, { ...quiet, "text-anchor": "middle" })),
-    words((26 + size.width) / 2, size.height - 11, "step", { ...quiet, "text-anchor": "middle" }),
-    words(0, 0, "loss, nats per token", { ...quiet, "text-anchor": "middle",
-      transform: `translate(10 ${(size.height - 16) / 2}) rotate(-90)` }),
-    ...curves.flatMap((curve) => lossLines(curve, LINES[recipes.indexOf(curve.recipe) % LINES.length], x, y)),
+    ...ticks(0, highest, 4).flatMap((tick) => [
+      stroke(40, y(tick), size.width - 14, y(tick)),
+      words(34, y(tick) + 4, tick, { ...PALE, "text-anchor": "end" })]),
+    ...ticks(1, steps, 3).map((tick) => words(x(tick), size.height - 26, tick, middle)),
+    words((26 + size.width) / 2, size.height - 11, "step", middle),
+    words(0, 0, "loss, nats a token", { ...middle, transform: turned }),
+    ...curves.flatMap((curve) => lossLines(curve, colour(curve), x, y)),
   ];
 }
 
@@ -209,38 +215,45 @@ function smoothed(values, half) {
 
 // `rows` and `columns` are names; `looks` has one array of looks for every row.
 function heatmap({ rows, columns, looks, label, notes }) {
-  const longest = (names) => 7 * Math.max(0, ...names.map((name) => name.length));
-  const left = longest(rows) + 12, top = 0.7 * longest(columns) + 46, [w, h] = [64, 26];
-  const width = Math.max(left + w * columns.length + 0.7 * longest(columns.slice(-2)), 420);
+  const room = (names) => LETTER * Math.max(0, ...names.map((name) => name.length));
+  const [w, h] = [80, 26];
+  const left = room(rows) + 12, top = 0.7 * room(columns) + 52, below = top + h * rows.length;
+  const slanted = left + w * columns.length + 0.7 * room(columns.slice(-2));
   const heads = columns.map((name, c) => words(0, 0, name,
     { transform: `translate(${left + w * (c + 0.5)} ${top - 8}) rotate(-45)` }));
-  const names = rows.map((name, r) => words(left - 8, top + h * r + 17, name, { "text-anchor": "end" }));
+  const names = rows.map((name, r) =>
+    words(left - 8, top + h * r + 17, name, { "text-anchor": "end" }));
   const boxes = looks.flatMap((row, r) =>
     row.map((seen, c) => heatmapCell(seen, left + w * c, top + h * r, [w, h])));
-  const below = top + h * rows.length;
-  return picture(width, below + 30 + 18 * notes.length, label, hatching(),
+  return picture(Math.ceil(Math.max(slanted, room([label, ...notes]) + 16)),
+    Math.ceil(below + 30 + 18 * notes.length), label, hatching(),
     draw("rect", { width: "100%", height: "100%", fill: GROUND }),
     words(8, 18, label, { "font-weight": 600 }), ...heads, ...names, ...boxes,
-    ...notes.map((note, i) => words(8, below + 28 + 18 * i, note, { fill: QUIET, "font-size": 11 })));
+    ...notes.map((note, i) => words(8, below + 28 + 18 * i, note, { fill: QUIET })));
 }
 
 function hatching() {
-  return draw("pattern", { id: "hatch", width: 6, height: 6, patternUnits: "userSpaceOnUse",
-    patternTransform: "rotate(45)" }, draw("line", { y2: 6, stroke: "#b8c0c8", "stroke-width": 2 }));
+  const size = { width: 6, height: 6, patternUnits: "userSpaceOnUse" };
+  return draw("pattern", { id: "hatch", ...size, patternTransform: "rotate(45)" },
+    draw("line", { y2: 6, stroke: "#b8c0c8", "stroke-width": 2 }));
 }
 
 function heatmapCell({ number, stars, marks, strength, kinds }, x, y, [width, height]) {
   const is = (kind) => kinds.includes(kind);
   const unknown = is("missing") || is("failed");
-  const box = draw("rect", { x, y, width, height, class: "cell", "stroke-width": 1, stroke: GROUND,
-    fill: unknown ? "url(#hatch)" : is("loss") ? LOSS : GAIN, "fill-opacity": unknown ? 1 : strength });
-  const frame = { x: x + 2, y: y + 2, width: width - 4, height: height - 4, fill: "none", stroke: INK };
-  const text = words(x + width / 2, y + 17, number + stars, { "text-anchor": "middle",
-    "font-weight": is("sure") ? 600 : 300 });
+  const fill = unknown ? "url(#hatch)" : is("loss") ? LOSS : GAIN;
+  const box = draw("rect", { x, y, width, height, fill, "fill-opacity": unknown ? 1 : strength,
+    stroke: GROUND, class: "cell" });
+  const inside = { x: x + 2, y: y + 2, width: width - 4, height: height - 4 };
+  const frame = { ...inside, fill: "none", stroke: INK };
+  const weight = { "font-weight": is("sure") ? 600 : 300 };
+  const text = unknown ? words(x + width / 2, y + 17, number, { "text-anchor": "middle" })
+    : words(x + 55, y + 17, number, { "text-anchor": "end", ...weight });
   return draw("g", {}, box,
     ...(is("same-task") ? [draw("rect", { ...frame, "stroke-width": 1.5 })] : []),
-    ...(is("same-family") ? [draw("rect", { ...frame, "stroke-dasharray": "3 3" })] : []),
-    text, words(x + width - 3, y + 10, marks, { "text-anchor": "end", "font-size": 9 }));
+    ...(is("same-family") ? [draw("rect", { ...frame, "stroke-dasharray": "3 3" })] : []), text,
+    words(x + 56, y + 17, number && stars, weight),
+    words(x + 5, y + 11, marks, { "font-size": 8 }));
 }
 
 // --- files to save ----------------------------------------------------------------------------
@@ -253,16 +266,17 @@ function save(name, content) {
 
 // XML forbids some characters that a name may hold.
 function svgFile(svg) {
-  const text = new XMLSerializer().serializeToString(svg);
-  const allowed = text.replace(/[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, "\ufffd");
-  return new Blob([allowed], { type: "image/svg+xml" });
+  const forbidden = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu;
+  const text = new XMLSerializer().serializeToString(svg).replace(forbidden, "\ufffd");
+  return new Blob([text], { type: "image/svg+xml" });
 }
 
 function csvFile(head, rows) {
-  const field = (value) => (known(value) ? String(value) : "");
-  const quoted = (value) => (/[",\r\n]/.test(field(value)) ? `"${field(value).replaceAll('"', '""')}"`
-    : field(value));
-  const lines = [head, ...rows].map((row) => row.map(quoted).join(","));
+  const field = (value) => {
+    const text = known(value) ? String(value) : "";
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  const lines = [head, ...rows].map((row) => row.map(field).join(","));
   return new Blob([`${lines.join("\r\n")}\r\n`], { type: "text/csv" });
 }
 

@@ -113,8 +113,9 @@ function familiesOf(axis, index) {
 function kept(axis) {
   const family = view.family[axis];
   const asked = new Set([...grid.values()].map((i) => cells.target[i]));
-  return things[axis].map((_, index) => index).filter((index) =>
-    (!family || familiesOf(axis, index).includes(family)) && (axis === "columns" || asked.has(index)));
+  const fits = (index) => (!family || familiesOf(axis, index).includes(family))
+    && (axis === "columns" || asked.has(index));
+  return things[axis].map((_, index) => index).filter(fits);
 }
 
 function sorted(list, value, descending) {
@@ -261,7 +262,9 @@ function onKey(event) {
   else return;
   event.preventDefault();
   const [r, c] = [Math.max(0, Math.min(last.row, row)), Math.max(0, Math.min(last.column, column))];
-  focusable(table.rows[r].cells[c]).focus();
+  const next = table.rows[r].cells[c];
+  focusable(next).focus({ preventScroll: true });
+  next.scrollIntoView({ block: "nearest", inline: "nearest" });  // clear of what is sticky
 }
 
 // --- what is known of one cell ----------------------------------------------------------------
@@ -285,13 +288,14 @@ function facts(i) {
   const gains = isKnown(i) ? [
     ["95 % interval", `${signed(cells.low[i])} to ${signed(cells.high[i])}`],
     ["speaks of", scopeText(i)],
-    ["q", `${probability(cells.q[i])} (p ${probability(cells.p[i])}, ${cells.method[i]})`],
+    ["q", `${probability(cells.q[i])} (p ${probability(cells.p[i])}, ${cells.method[i] ?? "–"})`],
     ["could have shown", `${points(cells.detectable[i])} or more`],
   ] : [];
-  const words = [["base → tuned", `${points(cells.base[i])} → ${points(cells.score[i])}`], ...gains,
+  const all = [
+    ["base → tuned", `${points(cells.base[i])} → ${points(cells.score[i])}`], ...gains,
     ["test examples", `${cells.n[i] ?? "not known"}, seeds ${cells.seeds[i]}`],
     ["leakage", leakText(i)]];
-  return element("dl", {}, ...words.flatMap(([term, text]) =>
+  return element("dl", {}, ...all.flatMap(([term, text]) =>
     [element("dt", {}, term), element("dd", {}, text)]));
 }
 
@@ -304,8 +308,8 @@ function bar(kind, count, total) {
 
 // Counts of answers by class; at most eight classes, those the tuned model gives most.
 function distribution(i) {
-  const parts = [["base", cells.base_answers[i]], ["tuned", cells.answers[i]], ["truth", cells.truth[i]]]
-    .filter(([, counts]) => known(counts));
+  const parts = [["base", cells.base_answers], ["tuned", cells.answers], ["truth", cells.truth]]
+    .map(([kind, column]) => [kind, column[i]]).filter(([, counts]) => known(counts));
   if (!parts.length) return [];
   const names = [...new Set(parts.flatMap(([, counts]) => Object.keys(counts)))];
   const first = sorted(names, (name) => cells.answers[i]?.[name] ?? 0, true).slice(0, 8);
@@ -323,7 +327,8 @@ function distribution(i) {
 
 function description(i) {
   const { recipe, condition } = slices[cells.slice[i]];
-  const state = STATES[cells.status[i]] ? `${STATES[cells.status[i]]} ${cells.status[i]}` : "not known";
+  const status = cells.status[i];
+  const state = STATES[status] ? `${STATES[status]} ${status}` : "not known";
   return [
     element("h3", {}, `${sources[cells.source[i]].name} → ${targets[cells.target[i]].name}`),
     element("p", { class: "quiet" },

@@ -30,8 +30,10 @@ function matrixPicture() {
     looks: rows.map((row) => columns.map((column) => look(at(row, column)))),
     label: `${study}: gains in points, ${sliceName()}, ${metric}`,
     notes: [
-      `Blue is a gain, orange a loss, full at ${points(full)} points. Framed: same task; dashed: same family.`,
-      "Bold with stars: q below .05 *, .01 **, .001 ***. Hatched: not known. ⚑ ⚐ leakage, ▬ one answer.",
+      `Blue: gain. Orange: loss. Full colour: ${points(full)} points.`,
+      "Bold: q below .05 *, .01 **, .001 ***. Pale: may be chance.",
+      "Framed: same task. Dashed: same family. Hatched: not known.",
+      "⚑ ⚐ seen in training, wholly or in part. ▬ nearly one answer only.",
     ],
   });
 }
@@ -117,11 +119,13 @@ function cellsOf(axis, index) {
 
 function profileRow(axis, i) {
   const other = axis === "rows" ? sources[cells.source[i]] : targets[cells.target[i]];
-  const { number, stars, kinds } = { ...look(i), number: isKnown(i) ? signed(cells.gain[i]) : look(i).number };
-  const [low, high] = [cells.low[i], cells.high[i]];
+  const { number, kinds } = look(i);
+  const [gain, low, high] = [cells.gain[i], cells.low[i], cells.high[i]];
+  const text = isKnown(i) ? signed(gain) : number;
   const interval = known(low) ? `, 95 % interval ${signed(low)} to ${signed(high)}` : "";
-  return { label: other.name, gain: cells.gain[i], low, high, kinds, text: number + stars,
-    title: `${other.name} (${cells.relation[i]}): ${isKnown(i) ? number : cells.status[i]}${interval}` };
+  const told = isKnown(i) ? text + interval : cells.status[i];
+  return { label: other.name, gain, low, high, kinds, text: text + starsOf(i),
+    title: `${other.name} (${cells.relation[i]}): ${told}` };
 }
 
 function countsText(positions) {
@@ -137,7 +141,8 @@ function profile(axis, index, host) {
   const { name } = things[axis][index];
   const counts = element("span", { class: "quiet" });
   const body = element("div");
-  const made = element("details", {}, element("summary", {}, element("b", {}, name), " ", counts), body);
+  const summary = element("summary", {}, element("b", {}, name), " ", counts);
+  const made = element("details", {}, summary, body);
   made.refresh = () => {
     const positions = cellsOf(axis, index);
     counts.textContent = countsText(positions);
@@ -145,7 +150,8 @@ function profile(axis, index, host) {
     if (!made.open || !positions.length) return;
     const told = axis === "rows" ? `Gains on ${name} by source` : `Gains of ${name} by target`;
     const width = Math.max(280, Math.min(720, host.clientWidth));
-    const figure = forest(positions.map((i) => profileRow(axis, i)), `${told}, ${sliceName()}`, width);
+    const rows = positions.map((i) => profileRow(axis, i));
+    const figure = forest(rows, `${told}, ${sliceName()}`, width);
     body.append(element("figure", {}, figure), fileButtons(told,
       { svg: () => svgFile(figure), csv: () => cellsFile(positions) }));
   };
@@ -170,11 +176,13 @@ function refreshLosses() {
     refreshLosses();
     host.querySelector("input").focus();
   });
-  return host.replaceChildren(element("div", { class: "controls" }, range), element("figure", {}, figure,
-    element("figcaption", { class: "quiet" },
-      "Thin: every step. Thick: a moving average over a twentieth of the steps, at least five.")),
-  fileButtons("loss curves", { svg: () => svgFile(figure),
-    csv: () => csvFile(["source", "recipe", "seed", "step", "loss"], rows()) }));
+  const every = Math.max(...losses.map((curve) => curve.every ?? 1));
+  const caption = element("figcaption", { class: "quiet" }, every > 1 ? `Thin: mean of ${every} `
+    + "steps. Thick: moving average." : "Thin: every step. Thick: moving average.");
+  const files = fileButtons("loss curves", { svg: () => svgFile(figure),
+    csv: () => csvFile(["source", "recipe", "seed", "step", "loss"], rows()) });
+  return host.replaceChildren(element("div", { class: "controls" }, range),
+    element("figure", {}, figure, caption), files);
 }
 
 // --- the page ---------------------------------------------------------------------------------
@@ -214,10 +222,10 @@ function start() {
   const panel = element("aside", { id: "detail", "aria-live": "polite", "aria-label": "The cell" });
   const box = element("div", { class: "box" });
   const around = element("div", { class: "around" }, box, panel);
-  around.addEventListener("pointerleave", (event) => {
-    const active = document.activeElement.closest(".box td");
-    if (event.pointerType === "mouse") showDetail(active);
-  });
+  // A cell that was clicked is told of again when the mouse has left the others.
+  const clicked = () => document.activeElement.closest(".box td");
+  box.addEventListener("pointerleave", () => clicked() && showDetail(clicked()));
+  around.addEventListener("pointerleave", () => showDetail(clicked()));
   document.getElementById("heatmap").append(controls(), around, legend(), fileButtons("matrix",
     { svg: () => svgFile(matrixPicture()), png: () => pngFile(matrixPicture()), csv: matrixFile }));
   for (const [id, axis] of [["by-source", "columns"], ["by-target", "rows"]]) {

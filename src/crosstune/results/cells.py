@@ -17,6 +17,7 @@ not. Columns (an empty field is not known; it never means 0):
     p, q                        of no gain; q is corrected within relation, recipe and condition
     detectable                  smallest gain that these examples and seeds could have shown
     examples_error, seeds_error standard errors of the gain from examples and from seeds
+    shared_error                part of examples_error that all cells of the target share
     answers, base_answers       how often each class was answered, as a JSON object; choices only
     truth                       how often each class was right, likewise
     constant                    whether the tuned models answer (nearly) one class
@@ -48,7 +49,7 @@ CONSTANT = 0.95
 """Share of answers that are one class, from which on a model is said to answer only that."""
 
 _TEXTS = "source source_families target target_family relation recipe condition metric".split()
-_NUMBERS = "base score gain low high p q detectable examples_error seeds_error".split()
+_NUMBERS = "base score gain low high p q detectable examples_error seeds_error shared_error".split()
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in _TEXTS]
     + [("main", pa.bool_()), ("seeds", pa.int64()), ("n", pa.int64())]
@@ -237,6 +238,7 @@ def concluded(
         "detectable": found.detectable,
         "examples_error": found.examples_error,
         "seeds_error": found.seeds_error,
+        "shared_error": found.shared_error,
         "scope": np.where(sums.seeds > 1, "this source", "this model"),
         "method": found.method,
     }

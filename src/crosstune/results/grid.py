@@ -47,6 +47,7 @@ class Grid:
         detectable: Smallest gain these examples and seeds could have shown.
         examples_error: Standard error of the gain from the choice of examples.
         seeds_error: Standard error from the choice of seeds; NaN for one seed.
+        shared_error: The part of `examples_error` that all cells of a target share.
     """
 
     recipe: str
@@ -72,6 +73,7 @@ class Grid:
     detectable: Float[np.ndarray, "sources targets"]
     examples_error: Float[np.ndarray, "sources targets"]
     seeds_error: Float[np.ndarray, "sources targets"]
+    shared_error: Float[np.ndarray, "sources targets"]
 
     @classmethod
     def of(cls, cells: pa.Table) -> Grid:
@@ -140,13 +142,19 @@ class Grid:
         if min(self.gains.shape) < 2:
             raise InputError("Shares of variance need two sources and two targets")
         return variance_shares(
-            self.gains, examples_error=self.examples_error, seeds_error=self.seeds_error
+            self.gains,
+            examples_error=self.examples_error,
+            seeds_error=self.seeds_error,
+            shared_error=self.shared_error,
         )
 
 
 _LABELS = "recipe condition source source_families target target_family metric".split()
-_SAME = "relation leaked contained n seeds base low high p q detectable examples_error seeds_error"
-_GRIDS = [(name, name) for name in _SAME.split()] + [("scores", "score"), ("gains", "gain")]
+_SAME = (
+    "relation leaked contained n seeds base low high p q detectable examples_error seeds_error "
+    "shared_error"
+).split()
+_GRIDS = [(name, name) for name in _SAME] + [("scores", "score"), ("gains", "gain")]
 
 
 def _spread(column: pa.ChunkedArray, at: tuple[Any, Any], size: tuple[int, int]) -> np.ndarray:

@@ -7,8 +7,8 @@ is some 100 MiB however many there are: 20 cells × 500 examples × 10,000 resam
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
-from scipy.special import ndtr, ndtri
+from jaxtyping import Float, Int
+from scipy.special import ndtr, ndtri, stdtrit
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -27,6 +27,7 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
+    informative: Int[np.ndarray, " cells"] | None = None,
 ) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
     """Interval of each cell's mean difference by resampling examples.
 
@@ -38,12 +39,16 @@ def bootstrap(
         resamples: How often examples are drawn.
         seed: Of the draws, which are the same for all cells.
         level: Of confidence.
+        informative: Examples of each cell that differ, at least 2. Resampling few leaves out the
+            scatter of their own variance: the ends are moved out to where t stands instead of
+            normal. None leaves them as Efron has them.
 
     Returns:
         Both ends.
 
     Source:
-        Efron (1987), Better bootstrap confidence intervals, eqs. 2.3, 6.6.
+        Efron (1987), Better bootstrap confidence intervals, eqs. 2.3, 6.6; Hesterberg (2015), What
+        teachers should know about the bootstrap, section 5.3, for moving the ends.
     """
     differences = _on_grid(differences)
     centred = differences - differences.mean(axis=1, keepdims=True)
@@ -53,17 +58,27 @@ def bootstrap(
     acceleration = np.zeros(len(differences))
     acceleration[skewed] = cubes[skewed] / (6 * squares[skewed] ** 1.5)
     low, high = np.empty(len(differences)), np.empty(len(differences))
-    tail = (1 - level) / 2
+    normal = np.full(len(differences), ndtri((1 + level) / 2))
+    ends = normal if informative is None else _expanded(informative, level=level)
     for part in _parts(len(differences)):
         means = np.sort(_resampled(differences[part], resamples, seed=seed), axis=1)
         found = differences[part].mean(axis=1, keepdims=True)
         # Sums that are equal but for the rounding are ties.
         below = (means < found - 1 / _GRID).sum(axis=1) + (means <= found + 1 / _GRID).sum(axis=1)
         bias = ndtri(np.clip(below / (2 * resamples), 1 / resamples, 1 - 1 / resamples))
-        for end, share in ((low, tail), (high, 1 - tail)):
-            shifted = bias + ndtri(share)
+        for end, sign in ((low, -1), (high, 1)):
+            shifted = bias + sign * ends[part]
             end[part] = _quantiles(means, ndtr(bias + shifted / (1 - acceleration[part] * shifted)))
     return low, high
+
+
+def _expanded(
+    informative: Int[np.ndarray, " cells"], *, level: float
+) -> Float[np.ndarray, " cells"]:
+    """Where a normal end is to stand; never beyond 5, where resamples are none."""
+    ends = np.sqrt(informative / (informative - 1)) * stdtrit(informative - 1.0, (1 + level) / 2)
+    capped: Float[np.ndarray, " cells"] = np.minimum(ends, 5.0)
+    return capped
 
 
 def permutation(
@@ -134,7 +149,8 @@ def _resampled(
         drawn = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
         found.append(differences @ counts.T.astype(np.float64))
-    return np.concatenate(found, axis=1) / n
+    means: Float[np.ndarray, "cells resamples"] = np.concatenate(found, axis=1) / n
+    return means
 
 
 def _quantiles(
