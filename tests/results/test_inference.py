@@ -107,8 +107,9 @@ def test_moderated_variances_find_the_prior_that_they_were_drawn_from() -> None:
 
 
 def test_several_seeds_have_the_variance_of_a_direct_computation() -> None:
-    cells = models(3, seeds=3)
+    cells = models(3, seeds=3, sd=0.1)
     found = concluded(cells)
+    worth = min(moderated_variances(cells.seed_variance, freedom=2)[1], 4 * 2)
     seeds = [float(v) / 3 for v in moderated_variances(cells.seed_variance, freedom=2)[0]]
     for c in range(4):
         n, gain = int(cells.n[c]), float(cells.gain[c])
@@ -116,11 +117,18 @@ def test_several_seeds_have_the_variance_of_a_direct_computation() -> None:
         interaction = float(cells.residual[c]) / (3 * n)
         assert float(found.examples_error[c]) == pytest.approx(sqrt(plain))
         assert float(found.seeds_error[c]) == pytest.approx(sqrt(max(seeds[c] - interaction, 0)))
+        step = float(cells.squares[c]) * n / int(cells.differing[c])
+        spread = (float(cells.squares[c]) * n + 2 * step) / (n + 2) - (gain * n / (n + 2)) ** 2
+        total = spread / (n + 2) + max(seeds[c] - interaction, 0)
+        weight = min(seeds[c] / total, 1)
+
+        def tails(place: float, weight: float = weight) -> float:
+            return 2 * float((1 - weight) * norm.sf(place) + weight * student.sf(place, worth))
+
+        critical = brentq(lambda place: tails(place) - 0.05, 1, 15)
         half = float(found.high[c] - found.low[c]) / 2
-        error = sqrt(plain + max(seeds[c] - interaction, 0))
-        # Two examples more: the interval is at most a little wider than that of a normal, and
-        # never as wide as that of one source's two degrees of freedom.
-        assert 1.9 * error < half < float(student.ppf(0.975, 2)) * error
+        assert half == pytest.approx(critical * sqrt(total), rel=1e-5)
+        assert float(found.p[c]) == pytest.approx(tails(abs(gain * n / (n + 2)) / sqrt(total)))
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
@@ -248,6 +256,11 @@ def test_seeds_that_agree_leave_the_interval_of_the_examples() -> None:
     assert three.high == pytest.approx(single.high)
     assert three.seeds_error == pytest.approx(0, abs=1e-12)
     assert np.isnan(concluded(one).seeds_error).all()
+
+
+def test_p_of_several_seeds_does_not_underflow_to_zero() -> None:
+    found = concluded(paired(np.zeros(9000), np.ones((1, 2, 9000))))
+    assert 0 < float(found.p[0]) < 1e-300
 
 
 def test_each_cell_says_how_it_was_judged() -> None:

@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import norm
 from scipy.stats import permutation_test as scipy_permutation
+from scipy.stats import t as student
 from statsmodels.stats.contingency_tables import mcnemar
 
 from crosstune.results.paired import Paired, bonett_price, mcnemar_mid_p, paired
@@ -98,7 +99,7 @@ def test_closed_form_is_a_wald_interval_after_adding_two(n: int, up: int, down: 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_bootstrap_agrees_with_scipy(seed: int) -> None:
-    differences = skewed(seed)
+    differences = np.random.default_rng(seed).gamma(0.3, 0.2, (3, 25)).clip(0, 1)
     low, high = bootstrap(differences, resamples=100_000)
     for row in range(len(differences)):
         theirs = scipy_bootstrap(
@@ -107,6 +108,27 @@ def test_bootstrap_agrees_with_scipy(seed: int) -> None:
         width = theirs.high - theirs.low
         assert float(low[row]) == pytest.approx(theirs.low, abs=0.02 * width)
         assert float(high[row]) == pytest.approx(theirs.high, abs=0.02 * width)
+
+
+def test_ties_count_half_to_the_bias_though_floating_point_breaks_them() -> None:
+    """Thirds and tenths whose sums tie; the same numbers as integers cannot break a tie."""
+    counts = np.array([[1, -2, 3, -1, 4, -3, 2, 0] * 2])
+    whole = np.stack(bootstrap(counts / 4, resamples=2000))
+    for unit in (0.1, 1 / 15):
+        assert np.stack(bootstrap(counts * unit, resamples=2000)) == pytest.approx(
+            whole * 4 * unit, abs=1e-9
+        )
+
+
+def test_few_examples_that_differ_move_the_ends_out_as_t_does() -> None:
+    """Normal differences: the bootstrap's ends stand where those of t do, beyond the normal's."""
+    differences = np.random.default_rng(4).normal(0, 0.1, (400, 10)).clip(-1, 1)
+    count = np.full(400, 10)
+    low, high = bootstrap(differences, resamples=4000, informative=count)
+    plain = bootstrap(differences, resamples=4000)
+    error = differences.std(axis=1, ddof=1) / sqrt(10)
+    assert np.mean((high - low) / error) == pytest.approx(2 * student.ppf(0.975, 9), rel=0.04)
+    assert np.mean((plain[1] - plain[0]) / error) < 2 * norm.ppf(0.975)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -258,7 +280,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
     differences = skewed(3)
     first, second, other = (np.stack(bootstrap(differences, seed=seed)) for seed in (0, 0, 1))
     assert first.tobytes() == second.tobytes() != other.tobytes()
-    assert permutation(differences, seed=1).tobytes() == permutation(differences, seed=1).tobytes()
+    null = differences - differences.mean(axis=1, keepdims=True) / 2
+    assert permutation(null, seed=1).tobytes() == permutation(null, seed=1).tobytes()
+    assert permutation(null, seed=1).tobytes() != permutation(null, seed=0).tobytes()
 
 
 @given(comparisons())
@@ -277,6 +301,18 @@ def test_closed_form_has_width_and_p_is_a_probability(
     assert ((p > 0) & (p <= 1)).all()
 
 
+@given(comparisons(whole=False), st.floats(0.01, 1))
+@settings(max_examples=50, deadline=None)
+def test_the_closed_form_scales_with_the_differences(
+    outcomes: tuple[np.ndarray, np.ndarray], scale: float
+) -> None:
+    base, tuned = outcomes
+    one, other = (paired(base * k, tuned * k, resamples=2) for k in (1, scale))
+    some = one.differing > 0
+    for ours, theirs in zip(closed(one), closed(other), strict=True):
+        assert theirs[some] == pytest.approx(ours[some] * scale)
+
+
 def test_p_does_not_underflow_to_zero() -> None:
     assert float(mcnemar_mid_p(np.array([5000]), np.array([0]))[0]) > 0
     assert float(permutation(np.full((1, 5000), 0.5), resamples=2)[0]) > 0
@@ -293,6 +329,14 @@ def test_equal_answers_leave_an_interval_that_narrows_with_the_examples() -> Non
         widths.append(float(cells.high[0]))
         assert widths[-1] == pytest.approx(2.8 / n, rel=0.2)
     assert widths[0] > 5 * widths[1]
+
+
+def test_seeds_that_cancel_are_no_difference_whatever_floating_point_leaves() -> None:
+    tuned = np.full((1, 2, 30), 0.4)
+    tuned[0, 1] = 0.56
+    cells = paired(np.full(30, 0.48), tuned)
+    assert cells.differing.tolist() == [0]
+    assert float(closed(cells)[1][0]) == pytest.approx(sqrt(2) / 32)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, -0.1, 1.5])

@@ -41,7 +41,8 @@ def payload(
         answers: Whether the distributions of answers are there; they can be most of it.
 
     Returns:
-        Scores and gains in [0, 1] and [−1, 1]; None is not known. Floats have 6 digits.
+        Scores and gains in [0, 1] and [−1, 1]; None is not known. Numbers of cells are
+        in full, so that they are rounded as elsewhere; losses and seconds have 6 digits.
     """
     columns = matrix.cells.to_pydict()
     ways = list(zip(columns["recipe"], columns["condition"], strict=True))
@@ -53,7 +54,7 @@ def payload(
     for name, places in axes.items():
         cells[name] = [places[value] for value in columns[name]]
     for name in _COLUMNS:
-        cells[name] = [_short(value) for value in columns[name]]
+        cells[name] = columns[name]
     for name in _TEXTS_OF_JSON:
         told = cells[name] if answers else [None] * len(ways)
         cells[name] = [None if text is None else json.loads(text) for text in told]
@@ -86,8 +87,8 @@ def _places(values: Iterable[Any]) -> dict[Any, int]:
     return {value: place for place, value in enumerate(dict.fromkeys(values))}
 
 
-def _short(value: Any) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def _curves(

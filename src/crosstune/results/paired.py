@@ -15,6 +15,8 @@ from scipy.special import bdtr
 from crosstune.results.resampling import RESAMPLES, bootstrap, permutation
 
 _TINY = np.finfo(np.float64).tiny
+_ROUNDING = 1e-12
+"""A difference below this is what floating point leaves of seeds that cancel."""
 
 _NAN = np.nan
 
@@ -105,7 +107,7 @@ def paired(
     means = differences.mean(axis=1)
     gain = means.mean(axis=1)
     squares = np.square(means).mean(axis=1)
-    differing = np.count_nonzero(means, axis=1)
+    differing = np.count_nonzero(np.abs(means) > _ROUNDING, axis=1)
     whole = np.isin(tuned, (0, 1)).all(axis=(1, 2))
     binary = np.logical_and(whole, np.isin(base, (0, 1)).all())
     counted = binary & (seeds == 1)

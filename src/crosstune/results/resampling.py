@@ -17,8 +17,9 @@ _BLOCK = 2**21
 _CELLS = 256
 """Cells that share a block; their resampled means take 20 MiB."""
 _GRID = 2.0**36
-"""Differences that are resampled are rounded to multiples of 1 / _GRID, about 1e-11. Their sums are
-then exact whatever the order, so neither the number of threads nor the other cells change a bit."""
+"""For the bootstrap differences are rounded to multiples of 1 / _GRID, about 1e-11. Their sums are
+then exact whatever the order, so neither the number of threads nor the other cells change a bit.
+Means that are closer than that are ties."""
 
 
 def bootstrap(
@@ -101,7 +102,6 @@ def permutation(
     Source:
         Phipson & Smyth (2010), Permutation p-values should never be zero; Hoeffding (1963).
     """
-    differences = _on_grid(differences)
     totals = differences.sum(axis=1)
     squares = np.square(differences).sum(axis=1)
     p = np.empty(len(differences))
