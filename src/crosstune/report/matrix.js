@@ -84,7 +84,7 @@ function look(i) {
   const sure = isSignificant(i);
   const hidden = view.significantOnly && !sure;
   kinds.push(gain < 0 ? "loss" : "gain", sure ? "sure" : "unsure");
-  const strength = hidden ? 0 : Math.min(1, Math.abs(gain) / full) * (sure ? 1 : 0.3);
+  const strength = hidden ? 0 : Math.sqrt(Math.min(1, Math.abs(gain) / full)) * (sure ? 1 : 0.3);
   const number = hidden ? "" : signed(gain);
   return { number, stars: starsOf(i), marks: hidden ? "" : marksOf(i), strength, kinds };
 }
@@ -193,7 +193,7 @@ function headRow(columns) {
     header(head("base"), "base score", "rows", "base", "Sort the targets by the base score"),
     ...columns.map((c) => header(head(c), sources[c].name, "rows", c,
       `${sources[c].families.join(" + ")}: sort the targets by the gain from this source`)),
-    header(head("mean"), "mean gain", "rows", "mean",
+    header(head("mean"), "mean, other families", "rows", "mean",
       "Over the known cells of other families: sort the targets by it"));
 }
 
@@ -209,7 +209,7 @@ function bodyRow(row, columns) {
 function meanRow(rows, columns) {
   const all = rows.flatMap((row) => columns.map((column) => at(row, column)));
   return element("tr", {},
-    header({ "data-row": "mean", "data-column": "name" }, "mean gain", "columns", "mean",
+    header({ "data-row": "mean", "data-column": "name" }, "mean, other families", "columns", "mean",
       "Over the known cells of other families: sort the sources by it"),
     summaryCell("mean", "base", ""),
     ...columns.map((c) => summaryCell("mean", c, signed(meanOf("columns", c, rows)))),

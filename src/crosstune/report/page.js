@@ -203,7 +203,7 @@ function refreshMatrix() {
   }
   const current = makeCurrent(table);
   if (inside) focusable(current).focus();
-  document.getElementById("scale").textContent = `points; colours are full at ±${points(full)}`;
+  document.getElementById("scale").textContent = `points; colour grows with the root, full at ±${points(full)}`;
 }
 
 function refreshProfiles() {
