@@ -116,7 +116,9 @@ def test_several_seeds_have_the_variance_of_a_direct_computation() -> None:
         plain = (float(cells.squares[c]) - gain**2) / (n - 1)
         interaction = float(cells.residual[c]) / (3 * n)
         assert float(found.examples_error[c]) == pytest.approx(sqrt(plain))
-        assert float(found.seeds_error[c]) == pytest.approx(sqrt(max(seeds[c] - interaction, 0)))
+        level = float(cells.seed_variance.mean()) / (3 * sum(seeds) / 4)
+        expected = sqrt(max(seeds[c] * level - interaction, 0))
+        assert float(found.seeds_error[c]) == pytest.approx(expected)
         step = float(cells.squares[c]) * n / int(cells.differing[c])
         spread = (float(cells.squares[c]) * n + 2 * step) / (n + 2) - (gain * n / (n + 2)) ** 2
         total = spread / (n + 2) + max(seeds[c] - interaction, 0)

@@ -139,6 +139,21 @@ def test_a_gain_of_the_detectable_size_is_detected_four_times_in_five(
     assert 0.73 <= power <= 0.87
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_errors_of_examples_and_seeds_have_the_size_of_what_they_estimate(seeds: int) -> None:
+    """Mean squares over the cells, as the shares of variance take them."""
+    drawn = np.random.default_rng(4)
+    setting = Setting(seeds=seeds, seed_sd=0.04, spread=0.5, shared=False)
+    studies = [simulated(setting, drawn) for _ in range(60)]
+    found = [study.inference() for study in studies]
+    of_seeds = np.mean([each.seeds_error**2 for each in found])
+    true = np.mean([study.seed_sd**2 for study in studies]) / seeds
+    assert of_seeds == pytest.approx(true, rel=0.12)
+    whole = np.mean([(study.cells.gain - study.truth) ** 2 for study in studies])
+    of_examples = np.mean([each.examples_error**2 for each in found])
+    assert of_examples + of_seeds == pytest.approx(whole, rel=0.1)
+
+
 def test_shares_of_variance_do_not_take_the_examples_noise_for_the_targets() -> None:
     """All true gains are equal, so nothing but examples makes cells differ."""
     drawn = np.random.default_rng(3)

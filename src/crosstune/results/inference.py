@@ -74,7 +74,7 @@ def inference(
     centre, error = bonett_price(cells.gain, cells.squares, cells.n, differing=cells.differing)
     closed = np.square(error)
     several = cells.seeds > 1
-    variance, freedom = _of_seeds(cells, several, pools=pools, sources=sources)
+    variance, freedom, levelled = _of_seeds(cells, several, pools=pools, sources=sources)
     interaction = np.where(several, cells.residual, 0.0) / (cells.seeds * cells.n)
     # The examples' variance holds the interaction once, and so does the seeds'.
     error = np.sqrt(closed + np.maximum(variance - interaction, 0.0))
@@ -94,7 +94,7 @@ def inference(
         ),
         examples_error=np.sqrt(examples),
         shared_error=np.sqrt(np.clip(cells.shared, 0.0, examples)),
-        seeds_error=np.where(several, np.sqrt(np.maximum(variance - interaction, 0.0)), np.nan),
+        seeds_error=np.where(several, np.sqrt(np.maximum(levelled - interaction, 0.0)), np.nan),
     )
 
 
@@ -143,19 +143,25 @@ def _of_seeds(
     *,
     pools: Int[np.ndarray, " cells"],
     sources: Int[np.ndarray, " cells"],
-) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
+) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
     """Variance of the mean over seeds, and its degrees of freedom; 0 and 1 for one seed.
 
     One model's seed may move all its targets alike, so a pool knows no more than its models do.
+    The moderated variances of a pool are like a geometric mean and sum to less than their own, by a
+    quarter with 2 seeds; the third value is raised to the same sum.
     """
     variance, freedom = np.zeros(len(several)), np.ones(len(several))
+    levelled = np.zeros(len(several))
     for members in _groups(np.where(several, pools, -1), skipped=-1):
         for seeds in np.unique(cells.seeds[members]):
             same = members[cells.seeds[members] == seeds]
             found, pooled = moderated_variances(cells.seed_variance[same], freedom=int(seeds) - 1)
             models = len(np.unique(sources[same])) * (seeds - 1)
             variance[same], freedom[same] = found / seeds, min(pooled, float(models))
-    return variance, freedom
+            whole = float(found.sum())
+            own = float(cells.seed_variance[same].sum())
+            levelled[same] = found / seeds * (own / whole if whole > 0 else 1.0)
+    return variance, freedom, levelled
 
 
 def moderated_variances(

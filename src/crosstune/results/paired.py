@@ -82,7 +82,7 @@ def paired(
 
     Before the bootstrap, two examples are added that differ as much as those that differ do on
     average, one in each direction, as Bonett & Price do for proportions, and the ends are moved out
-    as t with that many examples is wider than normal. Plain BCa covers 71 to 91 % when few examples
+    as t with that many examples is wider than normal. Plain BCa covers 72 to 91 % when few examples
     differ (a model that writes the same as the base nearly everywhere), and has no width when
     none does; this covers 93 to 95 %.
 

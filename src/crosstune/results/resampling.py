@@ -49,7 +49,7 @@ def bootstrap(
 
     Source:
         Efron (1987), Better bootstrap confidence intervals, eqs. 2.3, 6.6; Hesterberg (2015), What
-        teachers should know about the bootstrap, section 5.3, for moving the ends.
+        teachers should know about the bootstrap, for moving the ends.
     """
     differences = _on_grid(differences)
     centred = differences - differences.mean(axis=1, keepdims=True)
