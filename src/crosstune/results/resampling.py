@@ -48,7 +48,7 @@ def bootstrap(
         Both ends.
 
     Source:
-        Efron (1987), Better bootstrap confidence intervals, eqs. 2.3, 6.6; Hesterberg (2015), What
+        Efron (1987), Better bootstrap confidence intervals; Hesterberg (2015), What
         teachers should know about the bootstrap, for moving the ends.
     """
     differences = _on_grid(differences)
