@@ -137,22 +137,20 @@ def _skewed(latent: np.ndarray, mean: np.ndarray | float, zeros: float) -> np.nd
 
 @dataclass(frozen=True)
 class Coverage:
-    """Shares of cells whose interval holds the truth, and the mean width.
+    """Shares of cells whose interval holds the truth.
 
     `noisiest` looks only at the tenth of the cells whose seeds vary most.
     """
 
     ours: float
     noisiest: float
-    width: float
     naive: dict[str, float]
-    error: float
 
 
 def coverage(setting: Setting, *, matrices: int, seed: int = 0, resamples: int = 1000) -> Coverage:
     """How often 95 % intervals hold the truth, ours and naive ones."""
     generator = np.random.default_rng(seed)
-    ours, noisiest, widths = [], [], []
+    ours, noisiest = [], []
     naive: dict[str, list[float]] = {}
     for _ in range(matrices):
         drawn = simulated(setting, generator, resamples=resamples)
@@ -160,7 +158,6 @@ def coverage(setting: Setting, *, matrices: int, seed: int = 0, resamples: int =
         hit = (found.low <= drawn.truth) & (drawn.truth <= found.high)
         ours.append(hit.mean())
         noisiest.append(hit[drawn.seed_sd >= np.quantile(drawn.seed_sd, 0.9)].mean())
-        widths.append((found.high - found.low).mean())
         for name, (low, high) in _naive(drawn, generator).items():
             naive.setdefault(name, []).append(
                 ((low <= drawn.truth) & (drawn.truth <= high)).mean().item()
@@ -168,9 +165,7 @@ def coverage(setting: Setting, *, matrices: int, seed: int = 0, resamples: int =
     return Coverage(
         float(np.mean(ours)),
         float(np.mean(noisiest)),
-        float(np.mean(widths)),
         {name: float(np.mean(shares)) for name, shares in naive.items()},
-        float(np.std(ours) / np.sqrt(matrices)),
     )
 
 

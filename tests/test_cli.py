@@ -55,7 +55,7 @@ def test_a_study_from_plan_to_matrix(
 ) -> None:
     assert call(monkeypatch, "plan", folder / "STUDY.yaml", "--device", "cpu") == 0
     told = capsys.readouterr().out
-    assert "study    small: 3 sources × 3 targets × 1 recipes × 1 conditions × 1 seeds" in told
+    assert "study    small: 3 sources × 3 targets × 1 recipe × 1 condition × 1 seed" in told
     assert "jobs     4 (the bare base and 3 tuned models)" in told
     assert "cells    12" in told
     assert "in float32" in told

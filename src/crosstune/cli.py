@@ -1,14 +1,14 @@
 """The command line: parse, call the library, print.
 
-Exit status: 0 done; 1 a cell failed or is missing (for `status`: failed), a task breaks its
-contract, or the work cannot go on; 2 the input is wrong; 130 interrupted. Each command imports what
-it needs, so that the light ones answer at once.
+Exit status: 0 done; 1 a cell failed or is missing (for `status`: failed; `report` tells it on the
+page), a task breaks its contract, or the work cannot go on; 2 the input is wrong; 130 interrupted.
+Each command imports what it needs, so that the light ones answer at once.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -95,12 +95,13 @@ def plan_command(file: StudyFile, out: Out = None, device: Device = "auto") -> N
     planned = plan(study, folder=file.parent, device=device, numeric_type=before)
     cost = estimate(planned)
     print(
-        f"study    {study.name}: {len(study.sources)} sources × {len(study.targets)} targets × "
-        f"{len(study.recipes)} recipes × {len(study.conditions)} conditions × "
-        f"{len(study.seeds)} seeds"
+        f"study    {study.name}: {_counted(study.sources, 'source')} × "
+        f"{_counted(study.targets, 'target')} × {_counted(study.recipes, 'recipe')} × "
+        f"{_counted(study.conditions, 'condition')} × {_counted(study.seeds, 'seed')}"
     )
     print(f"model    {planned.model.identity} in {planned.numeric_type}")
-    print(f"jobs     {cost.jobs} (the bare base and {cost.jobs - 1} tuned models)")
+    tuned = _counted(range(cost.jobs - 1), "tuned model")
+    print(f"jobs     {cost.jobs} (the bare base and {tuned})")
     print(f"cells    {cost.cells}")
     print(f"tuning   {cost.tuning_examples} examples, about {cost.tuning_tokens} tokens")
     print(f"asking   {cost.asking_examples} examples, about {cost.asking_tokens} tokens")
@@ -278,16 +279,16 @@ def _tell_gaps(found: TransferMatrix) -> None:
     for name in missing:
         _complain(f"missing: {name}")
     if failed:
-        _complain(f"{_scores(len(failed))} failed")
+        _complain(f"{_counted(failed, 'score')} failed")
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        _complain(f"{_scores(len(missing))} {verb} missing; run the study again")
+        _complain(f"{_counted(missing, 'score')} {verb} missing; run the study again")
     if failed or missing:
         raise typer.Exit(1)
 
 
-def _scores(count: int) -> str:
-    return f"{count} score" if count == 1 else f"{count} scores"
+def _counted(things: Sized, noun: str) -> str:
+    return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
 
 def _numeric_type(device: str) -> str:

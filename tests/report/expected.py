@@ -58,10 +58,10 @@ def told(row: Mapping[str, Any]) -> dict[str, str]:
     facts = {"base → tuned": f"{points(row['base'])} → {points(row['score'])}"}
     if row["gain"] is not None:
         low, high = (points(row[end], sign=True) for end in ("low", "high"))
-        facts["95 % interval"] = f"{low} to {high}"
-        facts["speaks of"] = "this model, not this source: one seed"
-        facts["q"] = f"{chance(row['q'])} (p {chance(row['p'])}, {row['method']})"
-        facts["could have shown"] = f"{points(row['detectable'])} or more"
+        facts["95 % interval"] = f"{low} to {high} ({row['method']})"
+        facts["holds for"] = "this model, not this source: one seed"
+        facts["q"] = f"{chance(row['q'])} (p {chance(row['p'])})"
+        facts["could have shown"] = f"{points(row['detectable'])} points or more"
     facts["test examples"] = f"{row['n']}, seeds {row['seeds']}"
     whole = f"⚑ {row['leaked']} test inputs stand in the source's training rows"
     part = f"⚐ {row['contained']} test rows have a field contained in a training input"

@@ -64,6 +64,15 @@ def test_the_page_opens_from_disk_quietly_and_asks_nothing_of_a_network(reader: 
     assert empty == []
 
 
+def test_markup_that_got_into_the_page_would_not_run(reader: Reader) -> None:
+    planted = "<script>broken = 1</script><img src=x onerror='broken = 1'><base href='http://x/'>"
+    reader.open(example_page().replace("<header>", f"{planted}<header>"))
+    assert reader.all("[role=grid] tbody td")
+    assert reader.asked("typeof broken") == "undefined"
+    assert reader.asked("document.baseURI").startswith("file:")
+    assert len(reader.complaints()) >= 3
+
+
 def test_every_cell_shows_its_gain_and_stars(reader: Reader) -> None:
     drawn = reader.matrix()
     assert {(r["target"], r["source"]): shown(r) for r in rows_of()}.items() <= drawn.items()
@@ -75,7 +84,9 @@ def test_every_cell_shows_its_gain_and_stars(reader: Reader) -> None:
     for source in SOURCES:
         rows = [r for r in rows_of() if r["source"] == source]
         assert drawn["mean, other families", source] == points(mean_of(rows), sign=True)
-    assert drawn["mean, other families", "mean, other families"] == points(mean_of(rows_of()), sign=True)
+    assert drawn["mean, other families", "mean, other families"] == points(
+        mean_of(rows_of()), sign=True
+    )
 
 
 def test_marks_stand_on_the_cells_they_are_about_and_nowhere_else(reader: Reader) -> None:
@@ -167,7 +178,7 @@ def test_answers_of_base_and_tuned_model_stand_beside_the_truth(reader: Reader) 
 def test_several_seeds_speak_of_the_source(browser: Reader) -> None:
     browser.open(page_of(matrix(believable(seeds=3))))
     browser.point_at(browser.cell("sums", "words"))
-    assert browser.detail()[1]["speaks of"] == "this source: 3 seeds"
+    assert browser.detail()[1]["holds for"] == "this source: 3 seeds"
 
 
 def test_a_tap_tells_of_a_cell_until_it_is_closed(browser: Reader) -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from report.browser import Reader, contrast
+from report.browser import Reader, colour, contrast
 from report.expected import points, row_at, rows_of, shown, stars
 from report.tables import (
     HOSTILE,
@@ -61,6 +61,7 @@ def test_a_figure_shows_gains_with_their_intervals_and_follows_the_condition(
         return [
             f"{r['target']} ({r['relation']}): {points(r['gain'], sign=True)}, 95 % interval "
             f"{points(r['low'], sign=True)} to {points(r['high'], sign=True)}"
+            f"{', ▬ nearly one answer only' if r['constant'] else ''}"
             for r in rows
         ]
 
@@ -271,7 +272,32 @@ def test_colours_tell_gain_from_loss_and_are_pale_when_it_may_be_chance(reader: 
     red, _, blue = tint("entail", "spelled")
     assert red - blue > 0.3  # the largest loss
     assert not stars(row_at("entail", "counting"))
-    assert min(tint("entail", "counting")) > 0.85
+    assert min(tint("entail", "counting")) > 0.8
+
+
+def test_a_figure_marks_what_may_not_be_learning(reader: Reader) -> None:
+    row = next(r for r in rows_of() if r["leaked"])
+    reader.unfold("#by-target details")
+    place = list(TARGETS).index(row["target"]) + 1
+    figure = f"#by-target details:nth-child({place}) svg"
+    told = next(t for t in reader.texts(f"{figure} g title") if t.startswith(row["source"]))
+    assert told.endswith(f"⚑ {row['leaked']} test inputs stand in the source's training rows")
+    labels = reader.texts(f"{figure} g text:first-of-type")
+    assert f"⚑ {row['source']}" in [label.replace("▬", "") for label in labels]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_dots_and_whiskers_tell_gain_from_loss(browser: Reader, scheme: str) -> None:
+    browser.open(example_page(), scheme=scheme)
+    browser.unfold()
+    for kind, sign in (("gain", 1), ("loss", -1)):
+        strokes = browser.asked(
+            f"[...document.querySelectorAll('#by-source svg .{kind}')].map((e) =>"
+            " getComputedStyle(e).stroke)"
+        )
+        assert len(strokes) > 10
+        for red, _, blue in (colour(stroke, under=(1, 1, 1)) for stroke in strokes):
+            assert sign * (blue - red) > 0.3
 
 
 def test_a_dark_screen_is_dark_and_a_light_one_light(browser: Reader) -> None:

@@ -18,7 +18,7 @@ def told(found: Any, **changes: Any) -> dict[str, list[str]]:
 def test_the_study_in_a_sentence() -> None:
     rows = [cell(source=s, target=t) for s in ("a", "b") for t in ("x", "y", "z")]
     assert sentence(matrix(rows).rows, study()) == (
-        "tiny (bfloat16) was tuned on 2 sources in 1 way with 1 seed; the base and the 2 tuned "
+        "tiny (bfloat16) was tuned on 2 sources with 1 recipe and 1 seed; the base and the 2 tuned "
         "models were asked 3 targets in 1 condition: 6 cells, 900 answers."
     )
 
@@ -26,8 +26,8 @@ def test_the_study_in_a_sentence() -> None:
 def test_the_sentence_counts_seeds_and_what_is_done() -> None:
     rows = [cell(seeds=2), cell(target="x", **UNKNOWN | {"status": "missing", "seeds": 2})]
     assert sentence(matrix(rows).rows, study()) == (
-        "tiny (bfloat16) was tuned on 1 source in 1 way with 2 seeds; the base and the 2 tuned "
-        "models were asked 2 targets in 1 condition: 4 cells (2 done), 300 answers."
+        "tiny (bfloat16) was tuned on 1 source with 1 recipe and 2 seeds; the base and the 2 tuned "
+        "models were asked 2 targets in 1 condition: 2 cells from 4 scores (2 done), 300 answers."
     )
 
 
@@ -56,12 +56,12 @@ def test_everything_known_is_told() -> None:
             "zero-shot: 150 examples, 0 shots, prompt default, chat template none",
             "four-shot: 150 examples, 4 shots, prompt default, chat template none",
         ],
-        "Seeds": ["0"],
+        "Seeds": ["1 seed: 0"],
         "Training examples": ["200 a model"],
         "Test examples": ["150 a target"],
         "Time": ["tuning 1 min 25 s", "asking 4 s (known of 2 out of 70)"],
         "Versions": ["crosstune 0.1.0, torch 2.13.0+cpu and 2.14"],
-        "State": ["54 of 56 cells done, 1 missing, 1 failed"],
+        "State": ["54 of 56 scores done, 1 missing, 1 failed"],
     }
 
 
@@ -72,14 +72,17 @@ def test_full_tuning_has_no_rank_and_several_modules_are_listed() -> None:
     assert "on q, v;" in lora
 
 
-@pytest.mark.parametrize("damaged", [None, 3, {}, {"recipes": 3}, {"sources": [3], "recipes": []}])
+@pytest.mark.parametrize(
+    "damaged",
+    [None, 3, {}, {"recipes": 3}, {"sources": [{"name": "reviews", "tasks": 3}], "recipes": []}],
+)
 def test_a_study_that_says_nothing_more_still_has_names(damaged: object) -> None:
     terms = told(matrix([cell()]), study=study(study=damaged))
     assert (terms["Sources"], terms["Recipes"]) == (["reviews"], ["lora"])
     assert terms["Conditions"] == ["zero-shot"]
     assert terms["Time"] == ["tuning not recorded", "asking not recorded"]
     assert terms["Versions"] == terms["Training examples"] == ["not recorded"]
-    assert terms["State"] == ["complete: 1 cell"]
+    assert terms["State"] == ["complete: 1 score"]
 
 
 def test_numbers_that_differ_are_a_range() -> None:
@@ -95,3 +98,12 @@ def test_numbers_that_differ_are_a_range() -> None:
 def test_a_recipe_with_a_hole_is_told_with_a_hole() -> None:
     (line,) = told(example(), study=study(study={"recipes": [{"name": "{rank}"}]}))["Recipes"]
     assert line.startswith("{rank}: all weights; learning rate ? (?, warm-up ?), ? × ?")
+
+
+@pytest.mark.parametrize(
+    "number", [10**400, -(10**400), 1e308, float("nan"), float("inf"), True, "3"]
+)
+def test_a_number_that_is_none_is_not_told(number: object) -> None:
+    found = matrix([cell()])
+    terms = told(found, jobs={found.rows[0].job_key: job(losses=[1.0, number])})
+    assert terms["Time"][0] == "tuning not recorded"

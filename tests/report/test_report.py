@@ -44,8 +44,10 @@ def section(folder: Path, name: str) -> str:
 def test_the_page_of_a_finished_study(made: Path) -> None:
     parsed = Parsed(report(made))
     what = parsed.section("what")
-    assert "was tuned on 3 sources in 1 way with 2 seeds; the base and the 6 tuned models" in what
-    assert "complete: 18 cells" in what
+    assert (
+        "was tuned on 3 sources with 1 recipe and 2 seeds; the base and the 6 tuned models" in what
+    )
+    assert "complete: 18 scores" in what
     assert "known of" not in what
     assert "2 seeds: intervals hold for the source." in parsed.section("matrix")
     drawn: dict[str, Any] = parsed.payload()
@@ -59,7 +61,7 @@ def test_a_part_of_a_study_has_a_page(made: Path) -> None:
     part = TransferMatrix.of(made).slice(target_family="arithmetic")
     parsed = Parsed(report(made, matrix=part))
     assert [target["name"] for target in parsed.payload()["targets"]] == ["sums"]
-    assert "asked 1 target in 1 condition: 6 cells" in parsed.section("what")
+    assert "asked 1 target in 1 condition: 3 cells from 6 scores" in parsed.section("what")
 
 
 def test_the_folder_is_left_as_it_is(copied: Path) -> None:
@@ -101,7 +103,7 @@ def test_a_planned_study_has_a_page_before_its_first_answer(copied: Path) -> Non
         shutil.rmtree(copied / kind)
     parsed = Parsed(report(copied))
     assert [attributes["id"] for attributes, _ in parsed.all("section")] == SECTIONS
-    assert "0 of 18 cells done, 18 missing, 0 failed" in parsed.section("what")
+    assert "0 of 18 scores done, 18 missing, 0 failed" in parsed.section("what")
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ def test_a_loss_is_told_with_its_certainty() -> None:
 def test_a_loss_by_answering_one_class_says_so_and_is_told_once() -> None:
     (told,) = warnings(matrix([FALL | BAD])).values()
     assert told[0].endswith(
-        "q < 0.001), and it now answers 'bad' in 99 % of the rows (the base in 40 %, the truth in "
-        "53 %)."
+        "q < 0.001); the tuned model gives nearly one answer only, 'bad' in 99 % of the rows (the "
+        "base in 40 %, the truth in 53 %)."
     )
 
 
@@ -89,10 +89,10 @@ def test_one_class_is_told_where_nothing_fell() -> None:
     assert told == {
         "Answers of nearly one class": [
             (
-                "Tuned on reviews, the model answers entail with 'bad' in 99 % of the rows (the "
-                "base in 40 %, the truth in 53 %)."
+                "Tuned on reviews, asked entail: the tuned model gives nearly one answer only, "
+                "'bad' in 99 % of the rows (the base in 40 %, the truth in 53 %)."
             ),
-            "Tuned on reviews, the model answers other with nearly one class.",
+            "Tuned on reviews, asked other: the tuned model gives nearly one answer only.",
         ]
     }
 
@@ -101,9 +101,9 @@ def test_a_share_is_all_only_when_it_is_all_and_long_classes_are_cut() -> None:
     counts = {"x" * 500: 9_999, "y": 1}
     row = cell(answers=json.dumps(counts), base_answers=None, truth=None, constant=True)
     ((told,),) = warnings(matrix([row])).values()
-    assert told.endswith(f"with '{'x' * 79}…' in 99 % of the rows.")
+    assert told.endswith(f", '{'x' * 79}…' in 99 % of the rows.")
     ((told,),) = warnings(matrix([row | {"answers": '{"y": 3}'}])).values()
-    assert told.endswith("with 'y' in 100 % of the rows.")
+    assert told.endswith(", 'y' in 100 % of the rows.")
 
 
 def test_leaks_are_counted_whole_rows_first_and_the_most_first() -> None:
@@ -167,10 +167,19 @@ def test_headlines_name_the_strongest_gains_away_from_home_and_count_the_rest() 
         ),
         "Of 4 known cells of other families, 2 rose and 1 fell significantly (q < 0.05).",
         (
-            "A true gain of 8.0 points would have been found in four of five cells like the median "
-            "one; smaller gains may go unseen."
+            "In the median cell, a true gain of 8.0 points would be found four times in five, were "
+            "it the only cell; smaller gains may go unseen."
         ),
     ]
+
+
+def test_a_gain_is_never_told_without_what_else_may_have_made_it() -> None:
+    (told, *_) = headlines([cell(**BAD | {"seeds": 3, "leaked": 12, "contained": 47})])
+    assert told.endswith(
+        "3 seeds); each tuned model gives nearly one answer only, 'bad' in 99 % of the rows (the "
+        "base in 40 %, the truth in 53 %); test rows seen in training, whole: 12 of 150; test rows "
+        "seen in training, in part: 47 of 150."
+    )
 
 
 def test_headlines_of_little_say_little() -> None:

@@ -15,14 +15,17 @@ from statsmodels.stats.multitest import multipletests
 from crosstune.errors import InputError
 from crosstune.results.cells import relation
 from crosstune.results.grid import Grid
-from crosstune.results.matrix import TransferMatrix
+from crosstune.results.inference import inference, variance_shares
+from crosstune.results.matrix import TransferMatrix, stars
 from crosstune.results.outcomes import Outcome, write_outcomes
+from crosstune.results.paired import Paired, paired
 from crosstune.results.store import Store
 
 N = 60
 SOURCES = {"mood": ["sentiment"], "tone": ["sentiment"], "sums": ["arithmetic"]}
 TARGETS = {"mood": "sentiment", "tone": "sentiment", "sums": "arithmetic", "tale": "summary"}
 RECIPES, CONDITIONS, SEEDS = ("lora", "full"), ("bare", "shown"), (0, 1)
+ERRORS = ("examples_error", "shared_error", "seeds_error")
 Answer = Callable[[dict[str, Any], int], Outcome]
 
 
@@ -159,12 +162,80 @@ def test_tests_are_corrected_within_relation_and_slice(matrix: TransferMatrix) -
     assert not np.allclose(whole, cells["q"])
 
 
+def test_intervals_are_those_of_the_answers_put_together_by_hand(seeded: TransferMatrix) -> None:
+    """Each pair with its own base; the seeds' variance pooled over a slice, models by source."""
+    targets = ("mood", "tone", "sums")
+    slice_ = [r for r in planned(SEEDS) if (r["recipe"], r["condition"]) == ("lora", "bare")]
+
+    def outcomes(row: dict[str, Any]) -> list[float]:
+        return [answered(row, i).metrics["acc"] for i in range(N)]
+
+    sums = []
+    for target in targets:
+        rows = [row for row in slice_ if row["target"] == target]
+        base = outcomes(rows[0] | {"key": rows[0]["base_key"], "source": None})
+        tuned = [[outcomes(row) for row in rows if row["source"] == name] for name in SOURCES]
+        sums.append(paired(np.array(base), np.array(tuned)))
+    pools, sources = np.zeros(9, dtype=np.int64), np.tile(np.arange(3), 3)
+    expected = inference(Paired.joined(sums), pools=pools, sources=sources)
+    found = {spot(cell): cell for cell in seeded.cells.to_pylist()}
+    for i, (target, source) in enumerate(product(targets, SOURCES)):
+        cell = found["lora", "bare", source, target, "acc"]
+        names = "low high p detectable examples_error seeds_error shared_error".split()
+        for name in names:
+            assert cell[name] == pytest.approx(getattr(expected, name)[i], rel=1e-9)
+
+
+def test_other_slices_and_metrics_do_not_change_a_cell(
+    tmp_path: Path, seeded: TransferMatrix
+) -> None:
+    """Neither interval nor q, nor what targets share: each recipe and condition is by itself."""
+    store = study(tmp_path / "study", planned(SEEDS))
+    rows = [row | {"metrics": row["metrics"][:1]} for row in planned(SEEDS)]
+    for recipe, condition in product(RECIPES, CONDITIONS):
+        kept = [r for r in rows if (r["recipe"], r["condition"]) == (recipe, condition)]
+        part = seeded.slice(recipe=recipe, condition=condition).cells.to_pylist()
+        expected = [cell for cell in part if cell["main"]]
+        assert TransferMatrix.of(store, kept).cells.to_pylist() == expected
+
+
+def test_sources_may_have_different_numbers_of_seeds(
+    tmp_path: Path, matrix: TransferMatrix, seeded: TransferMatrix
+) -> None:
+    store = study(tmp_path / "study", planned(SEEDS))
+    for one in SOURCES:
+        rows = [row for row in planned(SEEDS) if (row["source"], row["seed"]) != (one, 1)]
+        cells = TransferMatrix.of(store, rows).cells.to_pylist()
+        several = {spot(cell): cell["gain"] for cell in seeded.cells.to_pylist()}
+        single = {spot(cell): cell for cell in matrix.cells.to_pylist()}
+        assert len(cells) == len(several)
+        for cell in cells:
+            if cell["source"] == one:
+                same = single[spot(cell)]
+                for name in ("seeds", "gain", "low", "high", "p", "method", "scope", "answers"):
+                    assert cell[name] == same[name]
+            else:
+                assert (cell["seeds"], cell["gain"]) == (2, several[spot(cell)])
+
+
+def spot(cell: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(cell[n] for n in ("recipe", "condition", "source", "target", "metric"))
+
+
+def test_stars_are_of_q_not_of_p(matrix: TransferMatrix) -> None:
+    body = "".join(line for line in matrix.table().splitlines() if not line.startswith("*"))
+    cells = [cell for cell in matrix.cells.to_pylist() if cell["main"]]
+    of_q, of_p = ("".join(stars(cell[name]) for cell in cells) for name in ("q", "p"))
+    assert body.count("*") == len(of_q) < len(of_p)
+
+
 @pytest.mark.parametrize(
     ("tasks", "families", "target", "family", "expected"),
     [
         (["mood"], ["sentiment"], "mood", "sentiment", "same task"),
         (["mood", "sums"], ["sentiment", "arithmetic"], "sums", "arithmetic", "same task"),
         (["mood", "sums"], ["sentiment", "arithmetic"], "tone", "sentiment", "same family"),
+        (["mood", "sums"], ["sentiment", "arithmetic"], "products", "arithmetic", "same family"),
         (["mood"], ["sentiment"], "tale", "summary", "other family"),
     ],
 )
@@ -182,10 +253,10 @@ def test_the_nearest_task_of_a_source_decides_the_relation(
 
 
 def test_classes_are_counted_beside_accuracy(tmp_path: Path) -> None:
-    """One model answers all alike, one 57 of 60, one 56; the base answers right."""
+    """One model answers all alike, one 57 of 60, one 56; the base answers one wrong."""
 
     def answer(row: dict[str, Any], i: int) -> Outcome:
-        same = {"mood": 60, "tone": 57, "sums": 56, None: 0}[row["source"]]
+        same = {"mood": 60, "tone": 57, "sums": 56, None: 2}[row["source"]]
         said = "yes" if i < same else ("no", "yes")[i % 2]
         if row["source"] and i >= same:
             said = "no"
@@ -197,7 +268,7 @@ def test_classes_are_counted_beside_accuracy(tmp_path: Path) -> None:
     found = {c["source"]: c for c in cells if c["target"] == "mood"}
     assert json.loads(found["mood"]["answers"]) == {"yes": 60}
     assert json.loads(found["sums"]["answers"]) == {"yes": 56, "no": 4}
-    assert json.loads(found["sums"]["base_answers"]) == {"no": 30, "yes": 30}
+    assert json.loads(found["sums"]["base_answers"]) == {"no": 29, "yes": 31}
     assert json.loads(found["sums"]["truth"]) == {"no": 30, "yes": 30}
     assert {s: c["constant"] for s, c in found.items()} == {
         "mood": True,
@@ -324,9 +395,27 @@ def test_what_needs_every_pair_names_the_missing_ones(tmp_path: Path) -> None:
     assert caught.value.problems == ("mood → sums", "mood → tale", "tone → mood")
 
 
+def test_pairs_that_a_slice_leaves_out_are_not_said_to_be_missing(matrix: TransferMatrix) -> None:
+    part = matrix.slice(recipe="full", condition="bare", relation="same task")
+    with pytest.raises(InputError, match="6 gains are missing in full, bare; the slice leaves"):
+        part.grid().complete()
+    whole = matrix.slice(recipe="full", condition="bare").table().splitlines()
+    lines = part.table().splitlines()
+    assert [line.split()[:4] for line in lines[2:5]] == [line.split()[:4] for line in whole[2:5]]
+    assert [len(line.split()) for line in lines[2:5]] == [5, 5, 5]
+    empty = matrix.slice(relation="same task", target_family="summary")
+    assert empty.table() == "no cells"
+    with pytest.raises(InputError, match="The slice has no cells"):
+        empty.grid()
+
+
 def test_shares_of_variance_sum_to_one(matrix: TransferMatrix, seeded: TransferMatrix) -> None:
     for each, known in ((matrix, False), (seeded, True)):
-        shares = each.slice(recipe="lora", condition="bare").grid().variance_shares()
+        grid = each.slice(recipe="lora", condition="bare").grid()
+        shares = grid.variance_shares()
+        errors = {name: getattr(grid, name) for name in ERRORS}
+        assert shares == variance_shares(grid.gains, **errors)
+        assert grid.shared_error.max() > 0
         assert sum(share or 0.0 for share in shares.values()) == pytest.approx(1)
         assert (shares["seeds"] is not None) == known
     single = matrix.slice(recipe="lora", condition="bare", source_family="arithmetic")

@@ -6,14 +6,17 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from crosstune.errors import InputError
+from crosstune.results.entry import seal
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.outcomes import Outcome, write_outcomes
 from crosstune.results.status import status
@@ -44,7 +47,7 @@ def planned() -> list[dict[str, Any]]:
             "seed": 0,
             "metrics": ["acc", "acc_norm"],
             "leaked": j,
-            "contained": 2 * j,
+            "contained": 2 - j,
             "job_key": job,
             "base_job_key": BASE,
             "key": key(10 * (i + 2) + j),
@@ -117,6 +120,27 @@ def test_gains_are_score_minus_base_and_missing_is_missing(store: Store) -> None
     assert {row.status for row in matrix.rows} == {"done", "failed"}
 
 
+def test_leakage_is_that_of_the_plan_whether_a_gain_is_known_or_not(store: Store) -> None:
+    matrix = TransferMatrix.of(store)
+    for row in planned():
+        cells = matrix.cells.to_pylist()
+        found = [c for c in cells if (c["source"], c["target"]) == (row["source"], row["target"])]
+        expected = {(row["leaked"], row["contained"])}
+        assert {(cell["leaked"], cell["contained"]) for cell in found} == expected
+    grid = matrix.grid()
+    assert grid.leaked.tolist() == [[0, 1], [0, 1]]
+    assert grid.contained.tolist() == [[2, 1], [2, 1]]
+
+
+def test_a_mixture_is_in_the_slice_of_each_of_its_families(store: Store) -> None:
+    matrix = TransferMatrix.of(store)
+    for family, sources in (("sentiment", {"mood"}), ("arithmetic", {"mood", "sums"})):
+        part = matrix.slice(source_family=family)
+        assert set(part.cells["source"].to_pylist()) == sources
+        assert {row.source for row in part.rows} == sources
+    assert matrix.grid().source_families == (("sentiment", "arithmetic"), ("arithmetic",))
+
+
 def test_without_its_base_a_gain_is_missing(store: Store) -> None:
     store.discard("scores", key(10))
     rows = [row for row in TransferMatrix.of(store).rows if row.target == "mood"]
@@ -130,6 +154,81 @@ def test_a_damaged_score_is_missing_and_told(store: Store) -> None:
     matrix = TransferMatrix.of(Store(store.folder, tell=told.append))
     assert matrix.missing() == ("mood → mood (lora, zero-shot, seed 0)",)
     assert len(told) == 1
+
+
+ACC = np.arange(8) < 6
+REWRITTEN: dict[str, Callable[[pa.Table], pa.Table]] = {
+    "no examples": lambda table: table.slice(0, 0),
+    "no metric": lambda table: table.drop_columns(["acc"]),
+    "no label": lambda table: table.drop_columns(["label"]),
+    "not a number": lambda table: replaced(table, "acc", np.where(ACC, 1.0, np.nan)),
+    "null": lambda table: replaced(table, "acc", pa.array([None, *ACC[1:] * 1.0])),
+    "not in range": lambda table: replaced(table, "acc", ACC * 1.5),
+    "not numbers": lambda table: replaced(table, "acc", ["right"] * 8),
+    "of two kinds": lambda table: replaced(table, "label", pa.array([None] + [0] * 7)),
+    "no likelihoods": lambda table: replaced(
+        table, "log_likelihoods", pa.array([None] * 8, pa.list_(pa.float64()))
+    ),
+    "no truth": lambda table: replaced(
+        table, "references", pa.array([[]] * 8, pa.list_(pa.string()))
+    ),
+}
+
+
+def replaced(table: pa.Table, name: str, values: Any) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, pa.array(values))
+
+
+def resealed(store: Store, name: str, change: Callable[[Path], object]) -> None:
+    folder = store.folder / "scores" / name
+    change(folder)
+    (folder / "manifest.json").unlink()
+    seal(folder, name)
+
+
+@pytest.mark.parametrize("changed", [key(10), key(20)], ids=["base", "tuned"])
+@pytest.mark.parametrize("what", REWRITTEN)
+def test_answers_that_are_sealed_but_not_ours_are_told(
+    store: Store, changed: str, what: str
+) -> None:
+    def rewrite(folder: Path) -> None:
+        table = pq.read_table(folder / "outcomes.parquet")
+        pq.write_table(REWRITTEN[what](table), folder / "outcomes.parquet")
+
+    resealed(store, changed, rewrite)
+    with pytest.raises(InputError, match=rf"{changed} is damaged: remove it and run"):
+        TransferMatrix.of(store)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "{}",
+        "[]",
+        '{"n": 8, "metrics": {"acc": 0.5}, "proof": {"tensors_sha256": ""}}',
+        '{"n": 8, "metrics": {"acc": 0.5, "acc_norm": 0.5}, "proof": {}}',
+        '{"n": 8, "metrics": {"acc": 0.5, "acc_norm": "a"}, "proof": {"tensors_sha256": ""}}',
+    ],
+)
+def test_a_cell_that_is_sealed_but_not_ours_is_told(store: Store, text: str) -> None:
+    resealed(store, key(20), lambda folder: (folder / "cell.json").write_text(text))
+    with pytest.raises(InputError, match=rf"{key(20)}.* is damaged: remove it and run"):
+        TransferMatrix.of(store)
+
+
+def test_answers_that_are_no_table_are_told(store: Store) -> None:
+    resealed(store, key(20), lambda folder: (folder / "outcomes.parquet").write_text("x"))
+    with pytest.raises(InputError, match=rf"{key(20)} is damaged: remove it and run"):
+        TransferMatrix.of(store)
+
+
+def test_a_matrix_is_read_by_the_name_of_its_folder_and_shows_its_size(store: Store) -> None:
+    matrix = TransferMatrix.of(str(store.folder))
+    assert matrix == TransferMatrix.of(store)
+    assert repr(matrix) == (
+        "TransferMatrix(8 cells; source: 2, target: 2, recipe: 1, condition: 1, metric: 2)"
+    )
 
 
 def test_every_format_says_the_same(store: Store) -> None:

@@ -150,13 +150,16 @@ def test_contained_fields_are_told_once_and_not_beside_the_same_leaks() -> None:
         return leaks(shared, {("t", f"c{i}"): 20 * (i + 1) for i in range(len(counts))})
 
     stand = "source s: 4 of the 20 inputs of target t stand in its training rows"
-    field = "an input field of 8 words or more of"
+    one = "source s: 1 of the 20 inputs of target t"
+    field = "a field of 8 words or more"
     assert lines((0, 0)) == []
     assert lines((4, 0)) == lines((4, 4)) == lines((4, 4), (4, 4)) == [stand]
-    assert lines((4, 9)) == [f"{stand}, and {field} 9 is contained in them"]
+    assert lines((4, 9)) == [f"{stand}, 9 have {field} there"]
     assert lines((0, 9)) == [
-        f"source s: {field} 9 of the 20 inputs of target t is contained in its training rows"
+        f"source s: 9 of the 20 inputs of target t have {field} in its training rows"
     ]
+    assert lines((1, 0)) == [f"{one} stands in its training rows"]
+    assert lines((0, 1)) == [f"{one} has {field} in its training rows"]
 
 
 def test_many_leaks_do_not_flood_and_the_worst_come_first() -> None:

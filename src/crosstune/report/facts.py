@@ -5,9 +5,8 @@ What is not known (a file is absent or damaged, a version was not recorded) is t
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -20,13 +19,14 @@ Entries = Mapping[str, Mapping[str, Any]]
 
 _AXES = {
     "source": "source",
-    "recipe": "way",
+    "recipe": "recipe",
     "seed": "seed",
     "job_key": "tuned model",
     "target": "target",
     "condition": "condition",
 }
 _NOT_RECORDED = "not recorded"
+_LARGEST = 1e100
 
 
 class Model(NamedTuple):
@@ -60,13 +60,15 @@ def sentence(scores: Sequence[Row], study: Mapping[str, Any]) -> str:
         for axis, noun in _AXES.items()
     }
     states = states_of(scores)
+    cells = len({(row.source, row.target, row.recipe, row.condition) for row in scores})
     done = "" if states["done"] == states.total() else f" ({states['done']:,} done)"
+    seeds = "" if states.total() == cells else f" from {counted(states.total(), 'score')}"
     answers = sum(row.n or 0 for row in scores if row.main and row.status == "done")
     return (
-        f"{short_name(study)} ({study['numeric_type']}) was tuned on {sizes['source']} in "
-        f"{sizes['recipe']} with {sizes['seed']}; the base and the {sizes['job_key']} were asked "
-        f"{sizes['target']} in {sizes['condition']}: {counted(states.total(), 'cell')}{done}, "
-        f"{counted(answers, 'answer')}."
+        f"{short_name(study)} ({study['numeric_type']}) was tuned on {sizes['source']} with "
+        f"{sizes['recipe']} and {sizes['seed']}; the base and the {sizes['job_key']} were asked "
+        f"{sizes['target']} in {sizes['condition']}: {counted(cells, 'cell')}"
+        f"{seeds}{done}, {counted(answers, 'answer')}."
     )
 
 
@@ -76,7 +78,7 @@ def short_name(study: Mapping[str, Any]) -> str:
 
 
 def states_of(scores: Iterable[Row]) -> Counter[str]:
-    """How many cells, every seed its own, are done, missing or failed."""
+    """How many scores of main metrics, one for every cell and seed, are in which state."""
     return Counter(row.status for row in scores if row.main)
 
 
@@ -112,7 +114,7 @@ def facts(
         or columns["recipe"].unique().to_pylist(),
         "Conditions": [_condition(way) for way in _listed(asked, "conditions")]
         or columns["condition"].unique().to_pylist(),
-        "Seeds": [", ".join(dict.fromkeys(str(row.seed) for row in scores))],
+        "Seeds": [_seeds({row.seed: None for row in scores})],
         "Training examples": [_range([told["examples"] for told in tuned], "a model")],
         "Test examples": [_range(columns["n"].drop_null().to_pylist(), "a target")],
         "Time": [
@@ -146,7 +148,9 @@ def _listed(asked: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 def _source(source: Mapping[str, Any]) -> str:
     name, tasks = source.get("name"), source.get("tasks")
-    return str(name) if tasks in (None, [name]) else f"{name} ({' + '.join(map(str, tasks or ()))})"
+    if not isinstance(tasks, list) or tasks == [name]:
+        return str(name)
+    return f"{name} ({' + '.join(map(str, tasks))})"
 
 
 def _by_family(columns: pa.Table) -> str:
@@ -187,6 +191,11 @@ def _plain(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def _seeds(seeds: Collection[int]) -> str:
+    """Their number first: a lone seed 0 would read as none."""
+    return f"{counted(len(seeds), 'seed')}: {', '.join(map(str, seeds))}" if seeds else "none"
+
+
 def _range(counts: Sequence[int], of: str) -> str:
     if not counts:
         return _NOT_RECORDED
@@ -221,12 +230,15 @@ def _versions(entries: Iterable[Mapping[str, Any]]) -> str:
 
 def _state(states: Counter[str]) -> str:
     if states["done"] == states.total():
-        return f"complete: {counted(states['done'], 'cell')}"
+        return f"complete: {counted(states['done'], 'score')}"
     return (
-        f"{states['done']:,} of {counted(states.total(), 'cell')} done, "
+        f"{states['done']:,} of {counted(states.total(), 'score')} done, "
         f"{states['missing']:,} missing, {states['failed']:,} failed"
     )
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is one that can be added up; integers of JSON have any size."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < _LARGEST

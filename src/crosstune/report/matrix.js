@@ -58,6 +58,7 @@ function isKnown(i) {
   return i !== undefined && known(cells.gain[i]);
 }
 
+// The limit is that of words.py, whose sentences stand on the same page.
 function isSignificant(i) {
   return isKnown(i) && known(cells.q[i]) && cells.q[i] < 0.05;
 }
@@ -284,12 +285,17 @@ function leakText(i) {
     .filter(Boolean).join("; ");
 }
 
+function intervalText(i) {
+  const method = known(cells.method[i]) ? ` (${cells.method[i]})` : "";
+  return `${signed(cells.low[i])} to ${signed(cells.high[i])}${method}`;
+}
+
 function facts(i) {
   const gains = isKnown(i) ? [
-    ["95 % interval", `${signed(cells.low[i])} to ${signed(cells.high[i])}`],
-    ["speaks of", scopeText(i)],
-    ["q", `${probability(cells.q[i])} (p ${probability(cells.p[i])}, ${cells.method[i] ?? "–"})`],
-    ["could have shown", `${points(cells.detectable[i])} or more`],
+    ["95 % interval", intervalText(i)],
+    ["holds for", scopeText(i)],
+    ["q", `${probability(cells.q[i])} (p ${probability(cells.p[i])})`],
+    ["could have shown", `${points(cells.detectable[i])} points or more`],
   ] : [];
   const all = [
     ["base → tuned", `${points(cells.base[i])} → ${points(cells.score[i])}`], ...gains,

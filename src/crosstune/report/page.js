@@ -120,12 +120,16 @@ function cellsOf(axis, index) {
 function profileRow(axis, i) {
   const other = axis === "rows" ? sources[cells.source[i]] : targets[cells.target[i]];
   const { number, kinds } = look(i);
+  const marks = marksOf(i);
   const [gain, low, high] = [cells.gain[i], cells.low[i], cells.high[i]];
   const text = isKnown(i) ? signed(gain) : number;
   const interval = known(low) ? `, 95 % interval ${signed(low)} to ${signed(high)}` : "";
-  const told = isKnown(i) ? text + interval : cells.status[i];
-  return { label: other.name, gain, low, high, kinds, text: text + starsOf(i),
-    title: `${other.name} (${cells.relation[i]}): ${told}` };
+  const one = cells.constant[i] ? ", ▬ nearly one answer only" : "";
+  const told = isKnown(i) ? text + interval + one : cells.status[i];
+  const leak = cells.leaked[i] || cells.contained[i] ? `, ${leakText(i)}` : "";
+  const label = marks ? `${marks} ${other.name}` : other.name;
+  return { label, gain, low, high, kinds, text: text + starsOf(i),
+    title: `${other.name} (${cells.relation[i]}): ${told}${leak}` };
 }
 
 function countsText(positions) {
@@ -203,7 +207,8 @@ function refreshMatrix() {
   }
   const current = makeCurrent(table);
   if (inside) focusable(current).focus();
-  document.getElementById("scale").textContent = `points; colour grows with the root, full at ±${points(full)}`;
+  document.getElementById("scale").textContent =
+    `points; colour grows with their square root, full at ±${points(full)}`;
 }
 
 function refreshProfiles() {

@@ -7,7 +7,9 @@ Everything the study names itself is escaped: text by the template, values for t
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,7 @@ def page(
     )
     scores, told = matrix.rows, warnings(matrix)
     drawn, left_out = _drawn(matrix, study=str(study["name"]), jobs=jobs)
+    script = "\n".join((room / name).read_text("utf-8") for name in _SCRIPTS)
     text = environment.from_string((room / "page.html").read_text("utf-8")).render(
         name=str(study["name"]),
         model=str(study["model"]),
@@ -99,12 +102,18 @@ def page(
         scores=scores if len(scores) <= MOST_SCORES else None,
         shares=shares(matrix),
         css=(room / "page.css").read_text("utf-8"),
-        script="\n".join((room / name).read_text("utf-8") for name in _SCRIPTS),
+        script=script,
+        script_hash=_hash(script),
         payload=drawn,
         left_out=left_out,
     )
     # JSON can hold half a pair of surrogates, which no file can.
     return text.strip().encode("utf-8", "replace").decode("utf-8") + "\n"
+
+
+def _hash(script: str) -> str:
+    """What the page's policy knows its script by: a browser runs no other, should one get in."""
+    return f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
 
 
 def _drawn(matrix: TransferMatrix, *, study: str, jobs: Entries) -> tuple[str, bool]:

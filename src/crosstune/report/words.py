@@ -35,7 +35,7 @@ def headlines(rows: Sequence[Cell]) -> list[str]:
     ways = distinct_ways(rows)
     away = [row for row in known if row["relation"] != "same task"]
     best = sorted(significant(away, "up"), key=lambda row: -row["gain"])[:2]
-    told = [f"{change(row, ways=ways)}." for row in best]
+    told = [_caveated(row, ways=ways) for row in best]
     if away and not best:
         told.append("No gain beyond the same task is significant (q < 0.05).")
     return told + _same_task(known) + _other_families(away) + _detectable(known)
@@ -49,7 +49,7 @@ def warnings(matrix: TransferMatrix) -> dict[str, list[str]]:
     constant = [row for row in rows if row["constant"] and not significant([row], "down")]
     constant.sort(key=lambda row: row["gain"])
     kinds = {
-        "Scores that fell": [_fall(row, ways=ways) for row in fallen],
+        "Scores that fell": [_caveated(row, ways=ways) for row in fallen],
         "Answers of nearly one class": [_one_class(row, ways=ways) for row in constant],
         "Test rows seen in training": _leaks(rows, ways=ways),
         "Cells that failed": _undone(matrix, "failed"),
@@ -120,13 +120,13 @@ def points(gain: float) -> str:
 
 
 def probability(q: float) -> str:
-    """A q-value after its sign: two digits, and no false precision.
+    """A q-value after its sign, to three decimals, as the page's script shows it.
 
     Example:
         >>> probability(0.0421), probability(1e-9)
         ('= 0.042', '< 0.001')
     """
-    return "< 0.001" if q < 0.001 else f"= {q:.2g}"
+    return "< 0.001" if q < 0.001 else f"= {q:.3f}"
 
 
 def counted(count: int, thing: str) -> str:
@@ -192,22 +192,32 @@ def _detectable(known: Sequence[Cell]) -> list[str]:
     if not found:
         return []
     told = (
-        f"A true gain of {100 * median(found):.1f} points would have been found in four of five "
-        "cells like the median one; smaller gains may go unseen."
+        f"In the median cell, a true gain of {100 * median(found):.1f} points would be found four "
+        "times in five, were it the only cell; smaller gains may go unseen."
     )
     return [told]
 
 
-def _fall(row: Cell, *, ways: Collection[str]) -> str:
-    share = _largest_class(row) if row["constant"] else None
-    return f"{change(row, ways=ways)}{f', and it now answers {share}' if share else ''}."
+def _caveated(row: Cell, *, ways: Collection[str]) -> str:
+    """What tuning did to a score, and what else than learning may have done it."""
+    told = change(row, ways=ways)
+    if row["constant"]:
+        told += f"; {_one_answer(row)}"
+    for column, what in (("leaked", "whole"), ("contained", "in part")):
+        if row[column]:
+            told += f"; test rows seen in training, {what}: {row[column]:,} of {row['n']:,}"
+    return f"{told}."
 
 
 def _one_class(row: Cell, *, ways: Collection[str]) -> str:
-    return (
-        f"Tuned on {_source(row, ways)}, the model answers {_target(row, ways)} with "
-        f"{_largest_class(row) or 'nearly one class'}."
-    )
+    return f"Tuned on {_source(row, ways)}, asked {_target(row, ways)}: {_one_answer(row)}."
+
+
+def _one_answer(row: Cell) -> str:
+    """Seeds may end at classes that differ, so that the commonest is far from all of the rows."""
+    who = "the tuned model gives" if row["seeds"] == 1 else "each tuned model gives"
+    share = _largest_class(row)
+    return f"{who} nearly one answer only" + (f", {share}" if share else "")
 
 
 def _largest_class(row: Cell) -> str:

@@ -37,11 +37,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from crosstune.errors import InputError
 from crosstune.results.inference import inference, q_values
+from crosstune.results.outcomes import read_answers
 from crosstune.results.paired import Paired, paired
 
 RELATIONS = ("same task", "same family", "other family")
@@ -80,20 +80,22 @@ def cells(
         outcomes: The file of a score that is there.
 
     Raises:
-        InputError: A tuned model was not asked the same examples as the base.
+        InputError: A tuned model was not asked the same examples as the base, or a file does not
+            hold what crosstune has written.
     """
     spots: dict[tuple[str, ...], list[Row]] = {}
     for row in planned:
         name = tuple(row[part] for part in ("recipe", "source", "target", "condition"))
         spots.setdefault(name, []).append(row)
     facts: list[dict[str, Any]] = []
-    asked: dict[str, dict[int, list[Row]]] = {}
+    asked: dict[tuple[Any, ...], dict[int, list[Row]]] = {}
     for rows in spots.values():
-        asked.setdefault(rows[0]["base_key"], {})[len(facts)] = rows
+        shared = [rows[0][name] for name in ("base_key", "recipe", "condition")]
+        asked.setdefault((*shared, len(rows), *rows[0]["metrics"]), {})[len(facts)] = rows
         facts += _facts(rows, status)
     sums: list[Paired] = []
     where: list[int] = []
-    for base_key, members in asked.items():
+    for (base_key, *_), members in asked.items():
         if base_key in bases:
             for position, found in _compared(outcomes, base_key, members=members, facts=facts):
                 where += position
@@ -139,8 +141,7 @@ class _Answers:
 
 def _answers(path: Path, metrics: Sequence[str], *, fixed: bool | None = None) -> _Answers:
     """Read a score; `fixed` says whether all rows offer the same choices, found out if None."""
-    read = ["id", "answer", "label", "log_likelihoods", "references", *metrics]
-    found = pq.read_table(path, columns=read).to_pydict()
+    found = read_answers(path, metrics)
     labels, texts = found["label"], found["answer"]
     given, right = Counter[str](), Counter[str]()
     if labels[0] is not None:
@@ -163,7 +164,10 @@ def _compared(
     members: Mapping[int, Sequence[Row]],
     facts: list[dict[str, Any]],
 ) -> list[tuple[list[int], Paired]]:
-    """Compare all models of one target with the base; adds what was answered to the facts."""
+    """Compare all models of one recipe with the base of one target; adds the answers to the facts.
+
+    All have the same metrics and as many seeds.
+    """
     metrics = next(iter(members.values()))[0]["metrics"]
     base = _answers(outcomes(base_key), metrics)
     for begin in members:

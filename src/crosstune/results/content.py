@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,17 @@ def is_row(row: object) -> bool:
     for name in _LISTS:
         texts += row[name] if isinstance(row.get(name), list) and row[name] else [None]
     return all(isinstance(t, str) for t in texts) and all(is_key(row[name]) for name in _KEYS)
+
+
+def is_cell(cell: object, metrics: Sequence[str]) -> bool:
+    """Whether a cell.json has all that the matrix needs, these metrics among it."""
+    if not (isinstance(cell, dict) and type(cell.get("n")) is int):
+        return False
+    means, proof = cell.get("metrics"), cell.get("proof")
+    if not (isinstance(means, dict) and isinstance(proof, dict)):
+        return False
+    numbers = all(type(means.get(metric)) in (int, float) for metric in metrics)
+    return numbers and isinstance(proof.get("tensors_sha256"), str)
 
 
 def is_key(text: str) -> bool:

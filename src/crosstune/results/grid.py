@@ -80,8 +80,10 @@ class Grid:
         """The cells of one recipe and condition, one metric a target.
 
         Raises:
-            InputError: There are several recipes, conditions, or metrics of a target.
+            InputError: There are several recipes, conditions, or metrics of a target, or no cells.
         """
+        if cells.num_rows == 0:
+            raise InputError("The slice has no cells")
         columns = {name: cells[name].to_pylist() for name in _LABELS}
         several = [
             f"{name}: {', '.join(map(str, found))}"
@@ -128,7 +130,9 @@ class Grid:
         if gaps:
             count = "1 gain is" if len(gaps) == 1 else f"{len(gaps)} gains are"
             more = [f"and {len(gaps) - SHOWN} more"] if len(gaps) > SHOWN else []
-            what = f"{count} missing in {self.recipe}, {self.condition}; run the study again"
+            left_out = (self.relation[~self.known] == "").any()
+            where = f"{count} missing in {self.recipe}, {self.condition}"
+            what = where + ("; the slice leaves some out" if left_out else "; run the study again")
             raise InputError(what, gaps[:SHOWN] + more)
         return self
 

@@ -23,8 +23,8 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import cache
+from dataclasses import dataclass, fields
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +35,7 @@ import pyarrow.parquet as pq
 
 from crosstune.errors import InputError, MissingExtra, did_you_mean
 from crosstune.results.cells import cells as cells_of
+from crosstune.results.content import damaged, is_cell
 from crosstune.results.grid import Grid
 from crosstune.results.store import Store
 
@@ -66,7 +67,7 @@ class Row:
     tensors_sha256: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TransferMatrix:
     """Sources × targets, for every recipe, condition and metric; never changed.
 
@@ -82,26 +83,29 @@ class TransferMatrix:
 
     @classmethod
     def of(
-        cls, store: Store | Path, rows: Sequence[Mapping[str, Any]] | None = None
+        cls, store: Store | Path | str, rows: Sequence[Mapping[str, Any]] | None = None
     ) -> TransferMatrix:
         """Read what is known. Costs hashing and reading every score of the study.
 
         Args:
-            store: The study's.
+            store: The study's, or its folder.
             rows: The plan's, one for every score; those of plan.json if None.
 
         Raises:
-            InputError: There is no study, or it was never planned.
+            InputError: There is no study, it was never planned, or its files do not hold what
+                crosstune has written.
         """
-        store = store if isinstance(store, Store) else Store(store)
+        store = store if isinstance(store, Store) else Store(Path(store))
         planned = store.plan() if rows is None else rows
         failures = store.failures()
-        cell = cache(store.cell)
+        cell = cache(partial(_cell, store))
         found: list[Row] = []
-        reasons, states = {}, {}
+        reasons, states, bases = {}, {}, set()
         for plan in planned:
-            tuned, base = cell(plan["key"]), cell(plan["base_key"])
+            tuned, base = (cell(plan[key], *plan["metrics"]) for key in ("key", "base_key"))
             known = tuned is not None and base is not None
+            if base is not None:
+                bases.add(plan["base_key"])
             failed = [failures[key] for key in _blamed(plan, tuned, base) if key in failures]
             if failed:
                 reasons[plan["key"]] = failed[0]
@@ -111,10 +115,15 @@ class TransferMatrix:
                 _row(plan, metric, tuned=tuned, base=base, status=status)
                 for metric in plan["metrics"]
             ]
-        bases = {plan["base_key"] for plan in planned if cell(plan["base_key"]) is not None}
         cells = cells_of(planned, status=states, bases=bases, outcomes=store.outcomes)
-        scores = pa.Table.from_pylist([asdict(row) for row in found], _SCORES)
-        return cls(cells, scores, reasons)
+        columns = {name: [getattr(row, name) for row in found] for name in _SCORES.names}
+        return cls(cells, pa.table(columns, _SCORES), reasons)
+
+    def __repr__(self) -> str:
+        """Its size; the tables are long."""
+        axes = ("source", "target", "recipe", "condition", "metric")
+        counts = (f"{name}: {len(self.cells[name].unique())}" for name in axes)
+        return f"TransferMatrix({self.cells.num_rows} cells; {', '.join(counts)})"
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -238,7 +247,10 @@ class TransferMatrix:
 
         One table for every recipe and condition, main metric, mean over seeds, times 100, with
         stars by q; a dash where any seed is not known. A mark says that test rows were trained on.
+        Pairs that a slice leaves out are blank.
         """
+        if self.cells.num_rows == 0:
+            return "no cells"
         parts = [_told(part.grid()) for part in self.slices().values()]
         return "\n\n".join([*parts, _legend(self)])
 
@@ -289,6 +301,14 @@ def _csv(table: pa.Table) -> str:
     return stream.getvalue()
 
 
+def _cell(store: Store, key: str, *metrics: str) -> dict[str, Any] | None:
+    """The cell.json of a score, when there is one; refuses one that lacks what the matrix needs."""
+    found = store.cell(key)
+    if found is not None and not is_cell(found, metrics):
+        raise damaged(store.outcomes(key).parent)
+    return found
+
+
 def _blamed(
     plan: Mapping[str, Any], tuned: dict[str, Any] | None, base: dict[str, Any] | None
 ) -> list[str]:
@@ -328,13 +348,13 @@ def _row(
 def _told(grid: Grid) -> str:
     lines = [["target", "metric", "n", "base", *grid.sources]]
     for t, target in enumerate(grid.targets):
-        base = grid.base[:, t].max()
+        known = grid.base[~np.isnan(grid.base[:, t]), t]
         lines.append(
             [
                 target,
                 grid.metrics[t],
                 str(grid.n[:, t].max() or "–"),
-                "–" if np.isnan(base) else f"{100 * base:.1f}",
+                f"{100 * known[0]:.1f}" if len(known) else "–",
                 *(_gain(grid, s, t) for s in range(len(grid.sources))),
             ]
         )
@@ -346,6 +366,8 @@ def _told(grid: Grid) -> str:
 
 
 def _gain(grid: Grid, s: int, t: int) -> str:
+    if not grid.relation[s, t]:
+        return ""  # the slice leaves this pair out
     mark = "!" if grid.leaked[s, t] else ""
     if not grid.known[s, t]:
         return f"–{mark:<3}"

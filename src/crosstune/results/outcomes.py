@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from crosstune.results.content import damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,36 @@ def read_outcomes(path: Path) -> list[Outcome]:
     """The rows of one cell, as they were written."""
     rows = pq.read_table(path).to_pylist()
     return [_outcome(row) for row in rows]
+
+
+def read_answers(path: Path, metrics: Sequence[str]) -> dict[str, list[Any]]:
+    """What one cell's statistics need, an example an entry: id, answers, truth and these metrics.
+
+    Raises:
+        InputError: The file does not hold what crosstune writes.
+    """
+    wanted = {name: _TYPES[name] for name in _ANSWERS} | dict.fromkeys(metrics, pa.float64())
+    try:
+        table = pq.read_table(path, columns=list(wanted)).select(list(wanted))
+    except (pa.ArrowException, KeyError, OSError):
+        raise damaged(path.parent) from None
+    if table.schema.types != list(wanted.values()) or not _is_sound(table, metrics):
+        raise damaged(path.parent)
+    found: dict[str, list[Any]] = table.to_pydict()
+    return found
+
+
+_ANSWERS = ("id", "answer", "label", "log_likelihoods", "references")
+
+
+def _is_sound(table: pa.Table, metrics: Sequence[str]) -> bool:
+    """Whether there are examples, of one kind, each with outcomes in [0, 1] and a reference."""
+    unlabelled, texts = (table[name].null_count for name in ("label", "log_likelihoods"))
+    if table.num_rows == 0 or unlabelled != texts or unlabelled not in (0, table.num_rows):
+        return False
+    least = pc.min(pc.list_value_length(table["references"])).as_py()
+    values = np.array([table[metric].to_numpy() for metric in metrics])  # NaN where null
+    return bool(least) and bool(((values >= 0) & (values <= 1)).all())
 
 
 def _outcome(row: dict[str, Any]) -> Outcome:

@@ -27,10 +27,9 @@ def bootstrap(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    level: float = LEVEL,
     informative: Int[np.ndarray, " cells"] | None = None,
 ) -> tuple[Float[np.ndarray, " cells"], Float[np.ndarray, " cells"]]:
-    """Interval of each cell's mean difference by resampling examples.
+    """95 % interval of each cell's mean difference by resampling examples.
 
     Bias-corrected and accelerated (BCa); the acceleration has a closed form for a mean. No width
     where all differences are equal.
@@ -39,7 +38,6 @@ def bootstrap(
         differences: In [−1, 1]; up to 100,000 examples.
         resamples: How often examples are drawn.
         seed: Of the draws, which are the same for all cells.
-        level: Of confidence.
         informative: Examples of each cell that differ, at least 2. Resampling few leaves out the
             scatter of their own variance: the ends are moved out to where t stands instead of
             normal. None leaves them as Efron has them.
@@ -59,8 +57,8 @@ def bootstrap(
     acceleration = np.zeros(len(differences))
     acceleration[skewed] = cubes[skewed] / (6 * squares[skewed] ** 1.5)
     low, high = np.empty(len(differences)), np.empty(len(differences))
-    normal = np.full(len(differences), ndtri((1 + level) / 2))
-    ends = normal if informative is None else _expanded(informative, level=level)
+    normal = np.full(len(differences), ndtri((1 + LEVEL) / 2))
+    ends = normal if informative is None else _expanded(informative)
     for part in _parts(len(differences)):
         means = np.sort(_resampled(differences[part], resamples, seed=seed), axis=1)
         found = differences[part].mean(axis=1, keepdims=True)
@@ -73,11 +71,9 @@ def bootstrap(
     return low, high
 
 
-def _expanded(
-    informative: Int[np.ndarray, " cells"], *, level: float
-) -> Float[np.ndarray, " cells"]:
+def _expanded(informative: Int[np.ndarray, " cells"]) -> Float[np.ndarray, " cells"]:
     """Where a normal end is to stand; never beyond 5, where resamples are none."""
-    ends = np.sqrt(informative / (informative - 1)) * stdtrit(informative - 1.0, (1 + level) / 2)
+    ends = np.sqrt(informative / (informative - 1)) * stdtrit(informative - 1.0, (1 + LEVEL) / 2)
     capped: Float[np.ndarray, " cells"] = np.minimum(ends, 5.0)
     return capped
 

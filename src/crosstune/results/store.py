@@ -171,7 +171,7 @@ class Store:
     def cell(self, key: str) -> dict[str, Any] | None:
         """What cell.json of a sound score says; None when there is none."""
         folder = self.entry("scores", key)
-        return None if folder is None else json.loads((folder / "cell.json").read_text("utf-8"))
+        return None if folder is None else content(folder / "cell.json")
 
     def outcomes(self, key: str) -> Path:
         """The answers of a score that `cell` has found sound."""

@@ -39,7 +39,7 @@ def leaks(shared: Mapping[tuple[Way, Way], Leakage], asked: Mapping[Way, int]) -
 
     Example:
         >>> leaks({(("a", "lora"), ("b", "zero-shot")): Leakage(2, 5)}, {("b", "zero-shot"): 9})
-        ['source a: 2 of the 9 inputs of target b stand in its training rows, and an input field of 8 words or more of 5 is contained in them']
+        ['source a: 2 of the 9 inputs of target b stand in its training rows, 5 have a field of 8 words or more there']
     """  # noqa: E501 (a line as it is told)
     worst: dict[Way, tuple[float, float, str]] = {}
     for ((source, _), (target, condition)), found in shared.items():
@@ -55,11 +55,13 @@ def leaks(shared: Mapping[tuple[Way, Way], Leakage], asked: Mapping[Way, int]) -
 
 
 def _told(found: Leakage, target: str, count: int) -> str:
-    field = "an input field of 8 words or more of"
+    asked = f"of the {count} inputs of target {target}"
+    have = "has" if found.contained == 1 else "have"
     if not found.leaked:
-        where = "is contained in its training rows"
-        return f"{field} {found.contained} of the {count} inputs of target {target} {where}"
-    whole = f"{found.leaked} of the {count} inputs of target {target} stand in its training rows"
+        field = "a field of 8 words or more in its training rows"
+        return f"{found.contained} {asked} {have} {field}"
+    stand = "stands" if found.leaked == 1 else "stand"
+    whole = f"{found.leaked} {asked} {stand} in its training rows"
     if found.contained <= found.leaked:
         return whole
-    return f"{whole}, and {field} {found.contained} is contained in them"
+    return f"{whole}, {found.contained} {have} a field of 8 words or more there"

@@ -141,8 +141,7 @@ class _Index:
             fields |= self._fields_in(question)
             whole = [word for field in example.fields for word in _words(field)]
             line = _line(whole)
-            if _length(whole) >= WHOLE:
-                leaked |= self.inputs.get(line, set())
+            leaked |= self.inputs.get(line, set())
             if line not in _line(question):
                 fields |= self._fields_in(whole)
         contained = set().union(*(self.fields[field] for field in fields))
