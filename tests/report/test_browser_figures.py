@@ -175,6 +175,18 @@ def test_figures_are_saved_with_the_table_behind_them(reader: Reader) -> None:
     assert [int(row["step"]) for row in losses[:50]] == list(range(1, 51))
 
 
+def test_the_origin_of_every_score_is_saved_in_full(reader: Reader) -> None:
+    reader.unfold()
+    text = reader.saved("Save scores as CSV").decode()
+    found = list(csv.DictReader(io.StringIO(text, newline="")))
+    names = {"key": "score key", "base_key": "base key", "job_key": "adapter key"}
+    names |= {"tensors_sha256": "weights", "status": "status", "source": "source"}
+    for line, row in zip(found, example().rows, strict=True):
+        assert {name: line[head] or None for name, head in names.items()} == {
+            name: getattr(row, name) for name in names
+        }
+
+
 # --- what others wrote ------------------------------------------------------------------------
 
 

@@ -322,8 +322,8 @@ def test_a_study_without_a_plan_is_told(store: Store) -> None:
 
 READERS = pytest.mark.parametrize("read", [status, TransferMatrix.of])
 WRONG: dict[str, tuple[object, ...]] = {
-    "seed": (None, True, "0"),
-    **dict.fromkeys(("leaked", "contained"), (None, True, "0", -1)),
+    "seed": (None, True, "0", -1, 10**30),
+    **dict.fromkeys(("leaked", "contained"), (None, True, "0", -1, 10**30)),
     **dict.fromkeys(("metrics", "source_families", "source_tasks"), (None, [], [1], "acc")),
     **dict.fromkeys(("key", "base_key", "job_key", "base_job_key"), (None, 1, "../x", "")),
     **dict.fromkeys(("source", "target", "target_family", "recipe", "condition"), (None, 1, [])),

@@ -42,6 +42,7 @@ def test_the_defaults_are_those_of_the_harness(make_task: MakeTask) -> None:
     assert (choice.kind, choice.metrics) == ("choice", ("acc", "acc_norm"))
     assert (choice.family, choice.licence) == ("other", "not stated")
     assert make_task(tag=["x", "y"]).family == "x"
+    assert make_task(tag=["x+y", "y"]).family == "y"
 
 
 def test_keys_of_no_effect_are_read(make_task: MakeTask) -> None:
@@ -71,6 +72,7 @@ def test_generation_follows_the_file(make_task: MakeTask) -> None:
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
+        ({"family": "a+b"}, "family: '+' joins the families of a mixture; take another sign"),
         ({"famly": "x"}, "famly: there is no such key. Did you mean 'family'?"),
         ({"process_docs": "x"}, "process_docs: this key is not supported"),
         ({"group": "x"}, "group: this key is not supported"),

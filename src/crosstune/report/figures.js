@@ -280,6 +280,13 @@ function csvFile(head, rows) {
   return new Blob([`${lines.join("\r\n")}\r\n`], { type: "text/csv" });
 }
 
+// A cell that is shortened has the whole in its title.
+function tableFile(table) {
+  const [head, ...rows] = Array.from(table.rows, (row) => Array.from(row.cells, (cell) =>
+    cell.querySelector("[title]")?.title ?? cell.textContent.replace(/^–$/, "")));
+  return csvFile(head, rows);
+}
+
 // Twice the size, less where a browser's canvas ends.
 async function pngFile(svg) {
   const image = new Image();

@@ -238,6 +238,8 @@ function start() {
     host.append(...things[axis].map((_, index) => profile(axis, index, host)));
     if (host.firstElementChild) host.firstElementChild.open = true;
   }
+  const origin = document.querySelector("#provenance details");
+  origin?.append(fileButtons("scores", { csv: () => tableFile(origin.querySelector("table")) }));
   showDetail(null);
   refresh();
   refreshLosses();

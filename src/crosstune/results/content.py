@@ -12,7 +12,7 @@ from crosstune.errors import InputError
 
 _TEXTS = ("source", "target", "target_family", "recipe", "condition")
 _LISTS = ("source_families", "source_tasks", "metrics")
-_COUNTS = ("leaked", "contained")
+_COUNTS = ("seed", "leaked", "contained")
 _KEYS = ("key", "base_key", "job_key", "base_job_key")
 
 
@@ -46,9 +46,7 @@ def content(path: Path) -> Any:
 
 def is_row(row: object) -> bool:
     """Whether a row of plan.json has all that the matrix needs."""
-    if not (isinstance(row, dict) and type(row.get("seed")) is int):
-        return False
-    if not all(type(row.get(name)) is int and row[name] >= 0 for name in _COUNTS):
+    if not (isinstance(row, dict) and all(_is_count(row.get(name)) for name in _COUNTS)):
         return False
     texts = [row.get(name) for name in (*_TEXTS, *_KEYS)]
     for name in _LISTS:
@@ -56,9 +54,13 @@ def is_row(row: object) -> bool:
     return all(isinstance(t, str) for t in texts) and all(is_key(row[name]) for name in _KEYS)
 
 
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
 def is_cell(cell: object, metrics: Sequence[str]) -> bool:
     """Whether a cell.json has all that the matrix needs, these metrics among it."""
-    if not (isinstance(cell, dict) and type(cell.get("n")) is int):
+    if not (isinstance(cell, dict) and _is_count(cell.get("n"))):
         return False
     means, proof = cell.get("metrics"), cell.get("proof")
     if not (isinstance(means, dict) and isinstance(proof, dict)):

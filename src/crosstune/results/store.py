@@ -1,7 +1,7 @@
 """One folder holds one study: what was planned, tuned, asked, and what failed. Needs no torch.
 
     study.json              the study, resolved, with the versions that made it
-    plan.json               one row for every cell of the matrix, and its keys
+    plan.json               one row for every cell of the matrix and seed, and its keys
     adapters/<key>/         the weights of one tuned model and their proof
     scores/<key>/           outcomes.parquet and cell.json of one cell
     failures/<key>.json     why a job or a cell could not be finished

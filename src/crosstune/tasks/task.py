@@ -47,7 +47,9 @@ def _one_word(name: str) -> str:
 
 
 def _or_tag(family: str, info: ValidationInfo) -> str:
-    return family or [*info.data.get("tags", ()), "other"][0]
+    if "+" in family:
+        raise ValueError("'+' joins the families of a mixture; take another sign")
+    return family or next((tag for tag in info.data.get("tags", ()) if "+" not in tag), "other")
 
 
 def _format_or_id(path: str) -> str:
