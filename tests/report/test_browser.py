@@ -165,8 +165,10 @@ def test_answers_of_base_and_tuned_model_stand_beside_the_truth(reader: Reader) 
     found = {}
     for line in reader.all("#detail .answers tbody tr"):
         name = line.find_element(By.TAG_NAME, "th").text
-        found[name] = [int(part.text) for part in line.find_elements(By.TAG_NAME, "td")]
-    assert found == {name: [part[name] for part in parts] for name in parts[0]}
+        found[name] = [part.text for part in line.find_elements(By.TAG_NAME, "td")]
+    assert found == {
+        name: [f"{100 * part[name] // sum(part.values())} %" for part in parts] for name in parts[0]
+    }
     widths = reader.asked(
         "[...document.querySelectorAll('#detail .bar')].map((e) => e.style.cssText)"
     )

@@ -47,6 +47,31 @@ def test_a_loss_by_answering_one_class_says_so_and_is_told_once() -> None:
     )
 
 
+def test_a_loss_by_writing_the_same_few_texts_says_so() -> None:
+    few = {"answers": '{"good": 112, "bad": 37, "(all others)": 1}', "constant": False}
+    many = {"base_answers": '{"run": 9, "(all others)": 141}', "truth": '{"(all others)": 150}'}
+    (told,) = warnings(matrix([FALL | few | many])).values()
+    assert told[0].endswith("q < 0.001); nearly all its answers are 'good' (74 %), 'bad' (24 %).")
+    for other in (few | {"base_answers": few["answers"]}, many | {"answers": many["base_answers"]}):
+        (told,) = warnings(matrix([FALL | {"constant": False} | other])).values()
+        assert told[0].endswith("q < 0.001).")
+
+
+def test_a_base_that_gives_one_answer_only_is_told_once() -> None:
+    one = {"base_answers": '{"bad": 148, "good": 2}', "truth": '{"bad": 75, "good": 75}'}
+    told = warnings(matrix([cell(**one), cell(source="sums", **one)]))
+    (base,) = told["Answers of nearly one class"]
+    share = "'bad' in 98 % of the rows (the truth in 50 %)."
+    assert base == f"The base, asked entail, gives nearly one answer only, {share}"
+
+
+def test_parts_of_rows_that_leak_whole_are_not_told_again() -> None:
+    kind = "Test rows seen in training"
+    (told,) = warnings(matrix([cell(leaked=2, contained=2)]))[kind]
+    assert told.endswith("stand whole in the training rows of reviews: 2 of 150.")
+    assert len(warnings(matrix([cell(leaked=2, contained=3)]))[kind]) == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "certainty"),
     [
@@ -153,6 +178,7 @@ def test_headlines_name_the_strongest_gains_away_from_home_and_count_the_rest() 
         cell(target="gone", **UNKNOWN | {"status": "missing"}),
     ]
     assert headlines(rows) == [
+        "Not complete: 6 of 7 cells known; q and stars may change with the others.",
         (
             "Tuning on reviews raised far from 60.0 to 90.0: +30.0 points (95 % interval +2.0 to "
             "+18.0, q = 0.004)."

@@ -237,6 +237,7 @@ def test_stars_are_of_q_not_of_p(matrix: TransferMatrix) -> None:
         (["mood", "sums"], ["sentiment", "arithmetic"], "tone", "sentiment", "same family"),
         (["mood", "sums"], ["sentiment", "arithmetic"], "products", "arithmetic", "same family"),
         (["mood"], ["sentiment"], "tale", "summary", "other family"),
+        (["mine"], ["other"], "tale", "other", "other family"),
     ],
 )
 def test_the_nearest_task_of_a_source_decides_the_relation(
@@ -276,7 +277,25 @@ def test_classes_are_counted_beside_accuracy(tmp_path: Path) -> None:
         "sums": False,
     }
     tale = next(c for c in cells if c["target"] == "tale")
-    assert (tale["answers"], tale["truth"], tale["constant"]) == (None, None, None)
+    assert (json.loads(tale["answers"]), tale["constant"]) == ({"a tale": 60}, True)
+
+
+def test_of_texts_the_frequent_ones_are_named(tmp_path: Path) -> None:
+    """60 texts: 45 alike but for spaces, 12 empty, 3 of their own; the base writes 60 texts."""
+
+    def answer(row: dict[str, Any], i: int) -> Outcome:
+        said = f"text {i}" if row["source"] is None or i >= 57 else " good" if i % 5 else "good "
+        said = "" if row["source"] and i < 12 else said
+        return outcome(
+            i, {"rougeL": 0.5, "exact": 0.0}, label=None, log_likelihoods=None, answer=said
+        )
+
+    rows = [row for row in planned() if row["target"] == "tale"]
+    for cell in TransferMatrix.of(study(tmp_path / "study", rows, answer)).cells.to_pylist():
+        assert json.loads(cell["answers"]) == {"good": 45, "(empty)": 12, "(all others)": 3}
+        assert json.loads(cell["base_answers"]) == {"(all others)": 60}
+        assert json.loads(cell["truth"]) == {"no": 30, "yes": 30}
+        assert cell["constant"] is False
 
 
 def test_seeds_that_each_answer_another_class_are_constant(tmp_path: Path) -> None:

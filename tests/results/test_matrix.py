@@ -284,8 +284,9 @@ def test_the_table_has_stars_where_q_is_small(store: Store) -> None:
     store.write("plan.json", json.dumps(many))
     put(store, key(80), 0.0)
     put(store, key(90), 1.0)
-    line = TransferMatrix.of(store).table().splitlines()[2]
-    assert line.split() == ["mood", "acc", "8", "0.0", "+100.0**", "–"]
+    lines = TransferMatrix.of(store).table().splitlines()
+    assert lines[2].split() == ["mood", "acc", "8", "0.0", "+100.0**=", "–"]
+    assert lines[-1] == "= the tuned model gives nearly one answer only"
 
 
 def test_the_mean_over_seeds_needs_every_seed(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,14 @@ def test_a_mixture_shares_evenly_and_the_first_take_the_rest(folder: Path) -> No
     moods, sums = [[p for p in found.jobs[1].prompts if w in p.context] for w in ("Mood", "=")]
     assert (len(moods), len(sums)) == (9 + 9, 8)
     assert found.rows[0]["source_families"] == ["sentiment", "arithmetic"]
+
+
+def test_a_task_without_a_family_is_told(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path / "desk")
+    text = (folder / "sums.yaml").read_text()
+    (folder / "sums.yaml").write_text(re.sub("^family: .*\n", "", text, flags=re.MULTILINE))
+    note = "no family is stated for sums: other tasks count as of another family"
+    assert planned(small_study(), folder).warnings == (note,)
 
 
 def test_fewer_examples_than_asked_for_are_told(folder: Path) -> None:

@@ -281,7 +281,7 @@ function leakText(i) {
   if (!known(leaked)) return "not known";
   if (!leaked && !contained) return "none found";
   return [leaked && `⚑ ${leaked} test inputs stand in the source's training rows`,
-    contained && `⚐ ${contained} test rows have a field contained in a training input`]
+    contained > leaked && `⚐ ${contained} test rows have a field contained in a training input`]
     .filter(Boolean).join("; ");
 }
 
@@ -309,10 +309,10 @@ function bar(kind, count, total) {
   const share = total ? (100 * count) / total : 0;
   const made = element("span", { class: `bar ${kind}` });
   made.style.setProperty("--share", `${share.toFixed(1)}%`);
-  return element("td", {}, made, element("span", {}, String(count)));
+  return element("td", {}, made, element("span", {}, `${Math.floor(share + 1e-9)} %`));
 }
 
-// Counts of answers by class; at most eight classes, those the tuned model gives most.
+// Shares of answers by class, rounded down as in words.py, over all seeds; at most eight classes, those the tuned model gives most.
 function distribution(i) {
   const parts = [["base", cells.base_answers], ["tuned", cells.answers], ["truth", cells.truth]]
     .map(([kind, column]) => [kind, column[i]]).filter(([, counts]) => known(counts));

@@ -34,6 +34,7 @@ function matrixPicture() {
       "Bold: q below .05 *, .01 **, .001 ***. Pale: may be chance.",
       "Framed: same task. Dashed: same family. Hatched: not known.",
       "⚑ ⚐ seen in training, wholly or in part. ▬ nearly one answer only.",
+      ...(view.significantOnly ? ["Blank: may be chance."] : []),
     ],
   });
 }

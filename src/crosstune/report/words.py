@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, Literal
 
+from crosstune.results.cells import CONSTANT, OTHERS
 from crosstune.results.matrix import TransferMatrix
 
 SIGNIFICANT = 0.05
@@ -36,6 +37,10 @@ def headlines(rows: Sequence[Cell]) -> list[str]:
     away = [row for row in known if row["relation"] != "same task"]
     best = sorted(significant(away, "up"), key=lambda row: -row["gain"])[:2]
     told = [_caveated(row, ways=ways) for row in best]
+    states = [row["status"] for row in rows if row["main"]]
+    if len(known) < len(states):
+        done = f"{len(known):,} of {counted(len(states), 'cell')} known"
+        told.insert(0, f"Not complete: {done}; q and stars may change with the others.")
     if away and not best:
         told.append("No gain beyond the same task is significant (q < 0.05).")
     return told + _same_task(known) + _other_families(away) + _detectable(known)
@@ -50,7 +55,8 @@ def warnings(matrix: TransferMatrix) -> dict[str, list[str]]:
     constant.sort(key=lambda row: row["gain"])
     kinds = {
         "Scores that fell": [_caveated(row, ways=ways) for row in fallen],
-        "Answers of nearly one class": [_one_class(row, ways=ways) for row in constant],
+        "Answers of nearly one class": _one_class_bases(rows, ways=ways)
+        + [_one_class(row, ways=ways) for row in constant],
         "Test rows seen in training": _leaks(rows, ways=ways),
         "Cells that failed": _undone(matrix, "failed"),
         "Cells that are missing": _undone(matrix, "missing"),
@@ -203,10 +209,36 @@ def _caveated(row: Cell, *, ways: Collection[str]) -> str:
     told = change(row, ways=ways)
     if row["constant"]:
         told += f"; {_one_answer(row)}"
+    elif few := _few_answers(row):
+        told += f"; nearly all its answers are {few}"
     for column, what in (("leaked", "whole"), ("contained", "in part")):
-        if row[column]:
+        if _leak(row, column):
             told += f"; test rows seen in training, {what}: {row[column]:,} of {row['n']:,}"
     return f"{told}."
+
+
+def _few_answers(row: Cell) -> str:
+    """The texts that a tuned model repeats where the base does not; empty when it does not."""
+    tuned, base = _counts(row["answers"]), _counts(row["base_answers"])
+    if OTHERS not in base or 2 * base[OTHERS] < sum(base.values()):
+        return ""
+    if 10 * tuned.get(OTHERS, 0) > sum(tuned.values()):
+        return ""
+    named = [name for name in tuned if name != OTHERS]
+    return ", ".join(f"'{_shortened(name, 80)}' ({_share(tuned, name)})" for name in named)
+
+
+def _one_class_bases(rows: Sequence[Cell], *, ways: Collection[str]) -> list[str]:
+    told: dict[str, None] = {}
+    for row in rows:
+        counts = _counts(row["base_answers"])
+        name = max(counts, key=counts.__getitem__, default=OTHERS)
+        if name != OTHERS and counts[name] >= CONSTANT * sum(counts.values()):
+            share = f"'{_shortened(name, 80)}' in {_share(counts, name)} of the rows"
+            asked = f"The base, asked {_target(row, ways)}, gives nearly one answer only, {share}"
+            truth = _counts(row["truth"])
+            told[f"{asked} (the truth in {_share(truth, name)})." if truth else f"{asked}."] = None
+    return [*told]
 
 
 def _one_class(row: Cell, *, ways: Collection[str]) -> str:
@@ -253,8 +285,13 @@ def _leaks(rows: Sequence[Cell], *, ways: Collection[str]) -> list[str]:
         + (f" of {row['n']:,}." if row["n"] else ".")
         for column, form in _LEAKS.items()
         for row in sorted(rows, key=lambda row: -(row[column] or 0))
-        if row[column]
+        if _leak(row, column)
     ]
+
+
+def _leak(row: Cell, column: str) -> bool:
+    """Whether a count of leakage says something; parts of rows that leak whole do not."""
+    return bool(row[column]) and (column == "leaked" or row[column] > (row["leaked"] or 0))
 
 
 def _undone(matrix: TransferMatrix, status: Literal["failed", "missing"]) -> list[str]:

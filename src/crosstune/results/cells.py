@@ -18,9 +18,10 @@ not. Columns (an empty field is not known; it never means 0):
     detectable                  smallest gain that these examples and seeds could have shown
     examples_error, seeds_error standard errors of the gain from examples and from seeds
     shared_error                part of examples_error that all cells of the target share
-    answers, base_answers       how often each class was answered, as a JSON object; choices only
+    answers, base_answers       how often each class was answered, as a JSON object; of texts the
+                                frequent ones, and `(all others)`
     truth                       how often each class was right, likewise
-    constant                    whether the tuned models answer (nearly) one class
+    constant                    whether the tuned models give (nearly) one answer only
     leaked                      test rows whose whole input stands in the source's training rows
     contained                   test rows with a long field that is contained in a training input
     status                      done, missing or failed
@@ -47,6 +48,11 @@ from crosstune.results.paired import Paired, paired
 RELATIONS = ("same task", "same family", "other family")
 CONSTANT = 0.95
 """Share of answers that are one class, from which on a model is said to answer only that."""
+OTHERS = "(all others)"
+_FREQUENT, _MOST = 0.05, 5
+"""Texts with this share of the answers are named, at most so many."""
+_NO_FAMILY = "other"
+"""What a task without a family has; it is no family of its own."""
 
 _TEXTS = "source source_families target target_family relation recipe condition metric".split()
 _NUMBERS = "base score gain low high p q detectable examples_error seeds_error shared_error".split()
@@ -125,7 +131,8 @@ def relation(row: Row) -> str:
     """How source and target of a plan's row are related; the nearest task of a mixture decides."""
     if row["target"] in row["source_tasks"]:
         return RELATIONS[0]
-    return RELATIONS[1] if row["target_family"] in row["source_families"] else RELATIONS[2]
+    families = {*row["source_families"]} - {_NO_FAMILY}
+    return RELATIONS[1] if row["target_family"] in families else RELATIONS[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,24 +144,24 @@ class _Answers:
     given: Counter[str]
     right: Counter[str]
     fixed: bool
+    text: bool
 
 
 def _answers(path: Path, metrics: Sequence[str], *, fixed: bool | None = None) -> _Answers:
     """Read a score; `fixed` says whether all rows offer the same choices, found out if None."""
     found = read_answers(path, metrics)
     labels, texts = found["label"], found["answer"]
-    given, right = Counter[str](), Counter[str]()
-    if labels[0] is not None:
-        truth = [references[0] for references in found["references"]]
-        if fixed is None:
-            fixed = len({*truth, *texts}) <= len(found["log_likelihoods"][0])
-        if not fixed:
-            texts = [f"choice {1 + int(np.argmax(row))}" for row in found["log_likelihoods"]]
-            truth = [f"choice {1 + label}" for label in labels]
-        given.update(texts)
-        right.update(truth)
+    truth = [references[0] for references in found["references"]]
+    text = labels[0] is None
+    if fixed is None:
+        fixed = not text and len({*truth, *texts}) <= len(found["log_likelihoods"][0])
+    if text:
+        texts, truth = ([part.strip() or "(empty)" for part in side] for side in (texts, truth))
+    elif not fixed:
+        texts = [f"choice {1 + int(np.argmax(row))}" for row in found["log_likelihoods"]]
+        truth = [f"choice {1 + label}" for label in labels]
     values = np.array([found[metric] for metric in metrics])
-    return _Answers(found["id"], values, given, right, bool(fixed))
+    return _Answers(found["id"], values, Counter(texts), Counter(truth), fixed, text)
 
 
 def _compared(
@@ -172,7 +179,10 @@ def _compared(
     base = _answers(outcomes(base_key), metrics)
     for begin in members:
         for m, mean in enumerate(base.values.mean(axis=1)):
-            told = {"base_answers": _counted(base.given), "truth": _counted(base.right)}
+            told = {
+                "base_answers": _counted(base.given, text=base.text),
+                "truth": _counted(base.right, text=base.text),
+            }
             facts[begin + m].update(base=float(mean), n=len(base.ids), **told)
     known = [begin for begin in members if facts[begin]["status"] == "done"]
     if not known:
@@ -191,20 +201,24 @@ def _compared(
             tuned[:, c, k] = answers.values
             given += answers.given
             most += max(answers.given.values(), default=0)
-        if given:
-            constant = most >= CONSTANT * given.total()
-            for m in range(len(metrics)):
-                facts[begin + m].update(answers=_counted(given), constant=constant)
+        said, constant = _counted(given, text=base.text), most >= CONSTANT * given.total()
+        for m in range(len(metrics)):
+            facts[begin + m].update(answers=said, constant=constant)
     return [
         ([begin + m for begin in known], paired(values, tuned[m]))
         for m, values in enumerate(base.values)
     ]
 
 
-def _counted(counts: Counter[str]) -> str | None:
-    """Counts as a JSON object, the most frequent first; None when there are none."""
+def _counted(counts: Counter[str], *, text: bool) -> str:
+    """Counts as a JSON object, the most frequent first; of texts only those that are frequent."""
     ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-    return json.dumps(ordered, ensure_ascii=False) if ordered else None
+    if text:
+        least = max(2, _FREQUENT * counts.total())
+        named = {name: n for name, n in [*ordered.items()][:_MOST] if n >= least}
+        rest = counts.total() - sum(named.values())
+        ordered = {**named, OTHERS: rest} if rest else named
+    return json.dumps(ordered, ensure_ascii=False)
 
 
 def concluded(

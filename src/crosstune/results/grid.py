@@ -33,6 +33,7 @@ class Grid:
         metrics: Of each target.
         known: Whether there is a gain.
         relation: `same task`, `same family` or `other family`.
+        constant: Whether the tuned models give (nearly) one answer only.
         leaked: Test rows whose whole input stands in the source's training rows.
         contained: Test rows with a long field that is contained in a training input.
         n: Test examples; 0 where not known.
@@ -59,6 +60,7 @@ class Grid:
     metrics: tuple[str, ...]
     known: Bool[np.ndarray, "sources targets"]
     relation: np.ndarray
+    constant: Bool[np.ndarray, "sources targets"]
     leaked: Int[np.ndarray, "sources targets"]
     contained: Int[np.ndarray, "sources targets"]
     n: Int[np.ndarray, "sources targets"]
@@ -155,8 +157,8 @@ class Grid:
 
 _LABELS = "recipe condition source source_families target target_family metric".split()
 _SAME = (
-    "relation leaked contained n seeds base low high p q detectable examples_error seeds_error "
-    "shared_error"
+    "relation constant leaked contained n seeds base low high p q detectable "
+    "examples_error seeds_error shared_error"
 ).split()
 _GRIDS = [(name, name) for name in _SAME] + [("scores", "score"), ("gains", "gain")]
 
@@ -168,6 +170,9 @@ def _spread(column: pa.ChunkedArray, at: tuple[Any, Any], size: tuple[int, int])
     elif pa.types.is_integer(column.type):
         grid = np.zeros(size, dtype=np.int64)
         grid[at] = column.fill_null(0).to_numpy()
+    elif pa.types.is_boolean(column.type):
+        grid = np.zeros(size, dtype=np.bool_)
+        grid[at] = column.fill_null(False).to_numpy()
     else:
         grid = np.full(size, "", dtype=object)
         grid[at] = column.to_pylist()

@@ -246,7 +246,8 @@ class TransferMatrix:
         """For a terminal: a line for every target with the base's score and each source's gain.
 
         One table for every recipe and condition, main metric, mean over seeds, times 100, with
-        stars by q; a dash where any seed is not known. A mark says that test rows were trained on.
+        stars by q; a dash where any seed is not known. Marks say that test rows were trained on, or
+        that a model gives one answer only.
         Pairs that a slice leaves out are blank.
         """
         if self.cells.num_rows == 0:
@@ -368,7 +369,7 @@ def _told(grid: Grid) -> str:
 def _gain(grid: Grid, s: int, t: int) -> str:
     if not grid.relation[s, t]:
         return ""  # the slice leaves this pair out
-    mark = "!" if grid.leaked[s, t] else ""
+    mark = "!" * bool(grid.leaked[s, t]) + "=" * bool(grid.constant[s, t])
     if not grid.known[s, t]:
         return f"–{mark:<3}"
     return f"{100 * grid.gains[s, t]:+.1f}{stars(float(grid.q[s, t])) + mark:<3}"
@@ -382,6 +383,8 @@ def _legend(matrix: TransferMatrix) -> str:
     ]
     if (pc.sum(matrix.cells["leaked"]).as_py() or 0) > 0:
         lines.append("! test rows of the target stand in the source's training rows")
+    if pc.any(matrix.cells["constant"]).as_py():
+        lines.append("= the tuned model gives nearly one answer only")
     return "\n".join(lines)
 
 

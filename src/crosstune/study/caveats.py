@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
 
 from crosstune.study.schema import Study
 from crosstune.tasks import Leakage
@@ -23,6 +24,14 @@ def mismatches(study: Study) -> list[str]:
         for what in ("chat_template", "prompt")
         if getattr(recipe, what) != getattr(condition, what)
     ]
+
+
+def without_family(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line that names the targets without a family, from the plan's rows."""
+    names = dict.fromkeys(row["target"] for row in rows if row["target_family"] == "other")
+    if not names:
+        return []
+    return [f"no family is stated for {', '.join(names)}: other tasks count as of another family"]
 
 
 def leaks(shared: Mapping[tuple[Way, Way], Leakage], asked: Mapping[Way, int]) -> list[str]:

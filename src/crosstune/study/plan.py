@@ -16,7 +16,7 @@ from typing import Any
 from crosstune import models, tasks
 from crosstune.errors import InputError, did_you_mean
 from crosstune.models import ModelReference, Recipe
-from crosstune.study.caveats import Way, leaks, mismatches
+from crosstune.study.caveats import Way, leaks, mismatches, without_family
 from crosstune.study.keys import (
     base_ingredients,
     cell_key,
@@ -169,7 +169,11 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
     asked = {question.way: len(question.examples) for question in questions}
     jobs, rows = _jobs(draft, base, trainings=trainings, questions=questions, shared=shared)
     warnings = dict.fromkeys(
-        mismatches(study) + draft.warnings + draft.left_out() + leaks(shared, asked)
+        mismatches(study)
+        + draft.warnings
+        + draft.left_out()
+        + without_family(rows)
+        + leaks(shared, asked)
     )
     return Plan(study, model, resolved, jobs, rows, draft.revisions, tuple(warnings))
 
