@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -264,9 +264,13 @@ def _write_page(
     from crosstune.report.page import report
 
     path = out or store.folder / "report.html"
+    page, unfinished = report(store, matrix=matrix), path.with_name(f".{path.name}.part")
     try:
-        path.write_text(report(store, matrix=matrix), encoding="utf-8")
+        unfinished.write_text(page, encoding="utf-8")
+        unfinished.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink()
         raise InputError(f"{path} cannot be written: {error.strerror}") from None
     return path
 

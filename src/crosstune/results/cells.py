@@ -51,7 +51,7 @@ CONSTANT = 0.95
 OTHERS = "(all others)"
 _FREQUENT, _MOST = 0.05, 5
 """Texts with this share of the answers are named, at most so many."""
-_NO_FAMILY = "other"
+NO_FAMILY = "other"
 """What a task without a family has; it is no family of its own."""
 
 _TEXTS = "source source_families target target_family relation recipe condition metric".split()
@@ -131,7 +131,7 @@ def relation(row: Row) -> str:
     """How source and target of a plan's row are related; the nearest task of a mixture decides."""
     if row["target"] in row["source_tasks"]:
         return RELATIONS[0]
-    families = {*row["source_families"]} - {_NO_FAMILY}
+    families = {*row["source_families"]} - {NO_FAMILY}
     return RELATIONS[1] if row["target_family"] in families else RELATIONS[2]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from crosstune.results.cells import NO_FAMILY
 from crosstune.study.schema import Study
 from crosstune.tasks import Leakage
 
@@ -28,7 +29,7 @@ def mismatches(study: Study) -> list[str]:
 
 def without_family(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line that names the targets without a family, from the plan's rows."""
-    names = dict.fromkeys(row["target"] for row in rows if row["target_family"] == "other")
+    names = dict.fromkeys(row["target"] for row in rows if row["target_family"] == NO_FAMILY)
     if not names:
         return []
     return [f"no family is stated for {', '.join(names)}: other tasks count as of another family"]
