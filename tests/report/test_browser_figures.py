@@ -22,6 +22,7 @@ from report.tables import (
     SOURCES,
     TARGETS,
     believable,
+    cell,
     example,
     example_page,
     jobs,
@@ -161,6 +162,21 @@ def test_what_is_shown_is_saved_as_numbers(reader: Reader) -> None:
     left = {(row["source"], row["target"]) for row in saved("Save matrix as CSV")}
     sure = [r for r in rows_of() if stars(r) or r["status"] != "done"]
     assert left == {(r["source"], r["target"]) for r in sure}
+
+
+def test_a_saved_matrix_says_why_cells_are_blank(reader: Reader) -> None:
+    why = "Blank: may be chance."
+    assert why not in reader.saved("Save matrix as SVG").decode("utf-8")
+    reader.control("significant only").click()
+    assert why in reader.saved("Save matrix as SVG").decode("utf-8")
+
+
+def test_parts_of_rows_that_leak_whole_are_not_told_again(browser: Reader) -> None:
+    for contained, parts in ((2, 0), (3, 1)):
+        browser.open(page_of(matrix([cell(leaked=2, contained=contained)])))
+        browser.point_at(browser.cell("reviews", "entail"))
+        told = browser.detail()[1]["leakage"]
+        assert (told.count("⚑"), told.count("⚐")) == (1, parts)
 
 
 def test_figures_are_saved_with_the_table_behind_them(reader: Reader) -> None:
