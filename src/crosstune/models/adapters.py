@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from crosstune.errors import DamagedFile
+from crosstune.models.lowrank import LowRankLinear, use_low_rank
 from crosstune.models.reference import file_sha256
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -126,7 +127,7 @@ def lora_config(folder: Path) -> LoraConfig:
         config: LoraConfig = LoraConfig.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
         raise DamagedFile(f"adapter_config.json cannot be read ({error})") from None
-    return config
+    return use_low_rank(config)
 
 
 def unwrap(model: nn.Module) -> None:
@@ -139,14 +140,20 @@ def unwrap(model: nn.Module) -> None:
         model.__dict__.pop(left, None)
 
 
-def keep_inputs_low(model: PeftModel) -> None:
-    """Spare PEFT's cast of every layer's input to fp32: twice the time for a tiny product.
+def computes_mixed(model: nn.Module) -> bool:
+    """Whether fp32 weights meet a base in a lower type, so that autocast has to decide.
 
-    The forward pass must then run under autocast; the weights stay fp32.
+    Layers that are not plain linear ones (embeddings, say) get PEFT's own adapters. Its cast of
+    their input to fp32 is spared: twice the time for a tiny product.
     """
-    for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
-            module.cast_input_dtype_enabled = False  # type: ignore[assignment]
+    others = [
+        module
+        for module in model.modules()
+        if isinstance(module, BaseTunerLayer) and not isinstance(module, LowRankLinear)
+    ]
+    for module in others:
+        module.cast_input_dtype_enabled = False  # type: ignore[assignment]
+    return bool(others)
 
 
 def inactive_layers(model: PeftModel) -> list[str]:

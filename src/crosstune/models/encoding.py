@@ -8,29 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from os.path import commonprefix
 
 from transformers import PreTrainedTokenizerBase
 
 from crosstune.errors import JobFailure
 from crosstune.tasks.example import Prompt
 
+_WORTH_SHARING = 12
+"""Tokens that all texts begin with are read apart from this number on."""
+
 
 @dataclass(frozen=True, slots=True)
-class Branches:
-    """A choice prompt as one shared stem and one branch for each choice.
+class Alternatives:
+    """A choice prompt: the same context before each choice.
 
     Attributes:
         id: The prompt's id.
-        stem: Tokens all choices share; never empty.
-        branches: Tokens of each choice behind the stem; never empty.
-        starts: Position, in stem + branch, of each choice's first token that is scored.
+        rows: Tokens of context and choice, for each choice.
+        starts: Position, in its row, of each choice's first token that is scored; never 0.
         truncated: Whether the context lost its beginning.
     """
 
     id: str
-    stem: list[int]
-    branches: list[list[int]]
+    rows: list[list[int]]
     starts: list[int]
     truncated: bool
 
@@ -43,6 +44,17 @@ class Encoded:
     tokens: list[int]
     start: int
     truncated: bool
+
+
+def shared_beginning(rows: Sequence[Sequence[int]], starts: Sequence[int]) -> int:
+    """Tokens that all rows begin with and that predict nothing, where reading them once pays.
+
+    Example:
+        >>> shared_beginning([[7] * 20 + [1, 2], [7] * 20 + [3]], [21, 20])
+        19
+    """
+    common = min([len(commonprefix([min(rows), max(rows)])), *(start - 1 for start in starts)])
+    return common if common >= _WORTH_SHARING and len(rows) > 1 else 0
 
 
 class Encoder:
@@ -75,7 +87,7 @@ class Encoder:
         )
         return str(rendered) + prompt.context
 
-    def branches(self, prompts: Sequence[Prompt]) -> list[Branches]:
+    def alternatives(self, prompts: Sequence[Prompt]) -> list[Alternatives]:
         """Encode choice prompts; all choices of a prompt see the same context.
 
         Raises:
@@ -91,12 +103,12 @@ class Encoder:
         for prompt, context_tokens in zip(prompts, bare, strict=True):
             rows = [next(whole) for _ in prompt.continuations]
             chat = bool(prompt.turns)
-            encoded.append(self._branch(prompt.id, context_tokens, rows, chat=chat))
+            encoded.append(self._alternatives(prompt.id, context_tokens, rows, chat=chat))
         return encoded
 
-    def _branch(
+    def _alternatives(
         self, id_: str, context: list[int], rows: list[list[int]], *, chat: bool
-    ) -> Branches:
+    ) -> Alternatives:
         head = self._head(context, chat=chat) if context else self._first
         if not head and (len({row[0] for row in rows}) > 1 or min(map(len, rows)) < 2):
             # The choices share no token (the border of a tiny context merged into them).
@@ -114,11 +126,7 @@ class Encoder:
                 )
             rows = [row[:keep] + row[keep + surplus :] for row in rows]
             starts = [start - surplus for start in starts]
-        columns = zip(*(row[:-1] for row in rows), strict=False)
-        shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
-        return Branches(
-            id_, rows[0][:shared], [row[shared:] for row in rows], starts, truncated=surplus > 0
-        )
+        return Alternatives(id_, rows, starts, truncated=surplus > 0)
 
     def contexts(self, prompts: Sequence[Prompt], *, room: int) -> list[Encoded]:
         """Encode prompts to be continued, leaving room for that many new tokens.

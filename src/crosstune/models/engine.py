@@ -25,7 +25,10 @@ from crosstune.errors import DamagedFile, InputError, JobFailure, OutOfMemory, P
 from crosstune.models import adapters, asking, tuning
 from crosstune.models.embedded import embedded_folder
 from crosstune.models.encoding import Encoder
+from crosstune.models.forest import Tree
+from crosstune.models.lowrank import use_low_rank
 from crosstune.models.protocol import ChoiceAnswer, Progress, Proof, TextAnswer, Tuning
+from crosstune.models.reading import Model, Reader, exact_output, is_out_of_memory
 from crosstune.models.recipe import Recipe
 from crosstune.models.reference import ModelReference
 from crosstune.tasks.example import Prompt
@@ -90,12 +93,14 @@ class TorchModel:
         numeric_type: str,
     ) -> None:
         self._base = model
-        self._model: asking.Model = model
+        self._model: Model = model
+        self._mixed = False
         self._encoder = encoder
         self._reference = reference
         self._numeric_type = numeric_type
         self._originals = {name: p.data for name, p in model.named_parameters()}
         model.eval().requires_grad_(False)
+        self._reader = Reader(model)
         self._base_sha256 = adapters.tensors_sha256(self._originals)
         said = self._probe()
         self._bare = _Attached(self._record(self._base_sha256, "", said, 0.0), said)
@@ -180,6 +185,7 @@ class TorchModel:
             report = tuning.tune(
                 self._model,
                 lessons,
+                reader=self._reader,
                 trained=trained,
                 recipe=recipe,
                 seed=seed,
@@ -223,6 +229,7 @@ class TorchModel:
             parameter.grad = None
         self._base.eval().requires_grad_(False)
         self._model = self._base
+        self._mixed = False
         self._attached = self._bare
 
     def check(self) -> Proof:
@@ -258,10 +265,14 @@ class TorchModel:
         self, prompts: Sequence[Prompt], *, tokens_per_batch: int, progress: Progress
     ) -> list[ChoiceAnswer]:
         """Log-likelihood of every continuation; see the protocol."""
-        encoded = self._encoder.branches(prompts)
+        encoded = self._encoder.alternatives(prompts)
         with _memory_told(tokens_per_batch), self._arithmetic():
             return asking.score_choices(
-                self._model, encoded, budget=tokens_per_batch, progress=progress
+                self._model,
+                encoded,
+                reader=self._reader,
+                budget=tokens_per_batch,
+                progress=progress,
             )
 
     def generate(
@@ -280,6 +291,7 @@ class TorchModel:
             return asking.generate(
                 self._model,
                 encoded,
+                reader=self._reader,
                 decode=lambda tokens: str(tokenizer.decode(tokens, skip_special_tokens=True)),
                 ends=self._ends(chat=any(prompt.turns for prompt in prompts)),
                 stop=stop,
@@ -298,18 +310,10 @@ class TorchModel:
     def _probe(self) -> Tensor:
         """Log-probabilities of fixed tokens after fixed texts, through the asking path."""
         rows = [self._encoder.tokenizer(text)["input_ids"] for text in _PROBES]
-        batch = asking.Padded.of(rows, left=True, device=self._base.device)
-        at = torch.arange(len(rows), device=batch.ids.device)
-        with torch.inference_mode(), self._arithmetic():
-            table = asking.log_probabilities(
-                self._model,
-                batch,
-                at,
-                torch.full_like(at, batch.ids.shape[1] - 1),
-                attention_mask=batch.mask,
-                position_ids=(batch.mask.cumsum(1) - 1).clamp(min=0),
-                use_cache=False,
-            )
+        trees = [Tree(row) for row in sorted(rows, key=len)]
+        places = [(i, len(tree) - 1) for i, tree in enumerate(trees)]
+        with torch.inference_mode(), exact_output(self._base), self._arithmetic():
+            table = self._reader.logits(self._model, trees, places).float().log_softmax(-1)
         # Spread over the vocabulary, so that any change of the last state shows.
         step = max(1, table.shape[1] // _PROBED_TOKENS)
         return table[:, ::step].flatten().cpu()
@@ -342,13 +346,14 @@ class TorchModel:
             target_modules=modules if isinstance(modules, str) else list(modules),
             task_type="CAUSAL_LM",
         )
+        use_low_rank(config)
         try:
             try:
                 with _old_names_ignored():
                     self._model = get_peft_model(self._base, config, autocast_adapter_dtype=True)
             except ValueError as error:
                 raise JobFailure(f"target_modules: {str(error).splitlines()[0]}") from None
-            adapters.keep_inputs_low(self._model)
+            self._mixed = adapters.computes_mixed(self._model)
             yield [p for p in self._model.parameters() if p.requires_grad]
         finally:
             self.detach()
@@ -360,6 +365,7 @@ class TorchModel:
             for parameter in self._base.parameters():
                 parameter.data = parameter.data.to(torch.float32, copy=True)
                 parameter.requires_grad_(True)
+            self._mixed = True
             yield list(self._base.parameters())
         finally:
             self.detach()
@@ -371,7 +377,9 @@ class TorchModel:
         weights and would not see them change.
         """
         low = _NUMERIC_TYPES[self._numeric_type]
-        return torch.autocast(self._base.device.type, dtype=low, enabled=low != torch.float32)
+        return torch.autocast(
+            self._base.device.type, dtype=low, enabled=self._mixed and low != torch.float32
+        )
 
     def _save(self, folder: Path, recipe: Recipe) -> str:
         """Write the tuned weights as they will be asked; returns their hash."""
@@ -398,7 +406,7 @@ class TorchModel:
                     autocast_adapter_dtype=True,
                     local_files_only=True,
                 ).eval()
-            adapters.keep_inputs_low(self._model)
+            self._mixed = adapters.computes_mixed(self._model)
             return
         if missing := self._originals.keys() ^ tensors.keys():
             raise ProofFailure(f"the tuned weights do not fit the base: {sorted(missing)[0]}")
@@ -431,7 +439,7 @@ def _memory_told(budget: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not asking.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""The tuning loop: AdamW over batches of like length, loss where it counts.
+"""The tuning loop: AdamW over random batches without padding, loss where it counts.
 
 Only tokens that carry loss reach the output layer. A batch is cut into pieces that fit; each
 token weighs the same whatever the cut, so pieces change rounding only (and what dropout drops).
@@ -18,22 +18,20 @@ import torch
 from torch import Tensor, nn
 
 from crosstune.errors import JobFailure
-from crosstune.models.asking import Model, Padded, batches, is_out_of_memory, output_at
-from crosstune.models.encoding import Encoded
+from crosstune.models.encoding import Encoded, shared_beginning
+from crosstune.models.forest import Tree
 from crosstune.models.protocol import Progress, Tuning
+from crosstune.models.reading import Model, Reader, is_out_of_memory, runs
 from crosstune.models.recipe import Recipe
 
 _PIECE_TOKENS = 2048
-"""Padded tokens of one piece of a batch; halved when it does not fit the memory."""
-
-_WINDOW = 16
-"""Batches whose examples are sorted by length together: more pads less, but mixes less."""
-
+"""Tokens of one piece of a batch; halved when it does not fit the memory."""
 
 def tune(
     model: Model,
     lessons: Sequence[Encoded],
     *,
+    reader: Reader,
     trained: Sequence[nn.Parameter],
     recipe: Recipe,
     seed: int,
@@ -45,6 +43,7 @@ def tune(
     Args:
         model: The model, adapters attached or full; put into training mode here.
         lessons: Encoded training examples.
+        reader: How the model reads.
         trained: Weights to change, in fp32.
         recipe: How.
         seed: Decides order and dropout (initialisation is the caller's).
@@ -60,32 +59,35 @@ def tune(
     steps = [
         step
         for epoch in range(recipe.epochs)
-        for step in epoch_batches(
-            [len(x.tokens) for x in lessons], recipe.batch_size, (seed, epoch)
-        )
+        for step in epoch_batches(len(lessons), recipe.batch_size, (seed, epoch))
     ]
+    shared = 0
+    if reader.packs:
+        shared = shared_beginning([lesson.tokens for lesson in lessons], starts)
     optimizer = _adamw(trained, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factors(recipe, len(steps)))
     torch.manual_seed(seed)
     model.train()
-    losses, read, began, piece = [], 0, time.perf_counter(), _PIECE_TOKENS
+    losses: list[Tensor] = []
+    read, began, piece = 0, time.perf_counter(), _PIECE_TOKENS
     for number, step in enumerate(steps, 1):
         rows = [(lessons[i].tokens, starts[i]) for i in step]
-        loss, piece = _step_gradient(model, rows, piece, arithmetic)
-        if not math.isfinite(loss):
-            raise JobFailure(f"the loss is {loss} at step {number} of {len(steps)}; tune slower")
+        loss, piece = _step_gradient(model, reader, rows, shared, piece, arithmetic)
+        losses.append(loss)
         if recipe.clip:
             nn.utils.clip_grad_norm_(trained, recipe.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
-        losses.append(loss)
+        # One step behind, so that a GPU has work while its last result is waited for.
+        known = _finite(losses, max(number - 1, 1), len(steps))
         read += sum(len(tokens) for tokens, _ in rows)
         rate = read / (time.perf_counter() - began)
-        progress(number, len(steps), f"loss {loss:.3f}, {rate:.0f} tokens/s")
+        progress(number, len(steps), f"loss {known:.3f}, {rate:.0f} tokens/s")
+    _finite(losses, len(losses), len(steps))
     model.eval()
     return Tuning(
-        losses=tuple(losses),
+        losses=tuple(torch.stack(losses).tolist()),
         examples=len(lessons),
         tokens=read,
         loss_tokens=recipe.epochs
@@ -96,29 +98,17 @@ def tune(
 
 
 def epoch_batches(
-    lengths: Sequence[int], size: int, seed: int | tuple[int, ...]
+    examples: int, size: int, seed: int | tuple[int, ...]
 ) -> Iterator[list[int]]:
-    """One epoch's batches: random, yet of like length within a batch.
-
-    Examples are shuffled, sorted within windows of some batches, cut, and the batches shuffled.
-
-    Args:
-        lengths: Tokens of each example.
-        size: Examples a batch; the last ones may be fewer.
-        seed: Decides the order, together with the lengths.
+    """One epoch's batches in random order; the last one may be smaller.
 
     Example:
-        >>> sorted(sum(epoch_batches([5, 1, 4, 2], 2, 0), []))
+        >>> sorted(sum(epoch_batches(4, 2, 0), []))
         [0, 1, 2, 3]
     """
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(len(lengths))
-    cut = []
-    for start in range(0, len(order), size * _WINDOW):
-        window = sorted(order[start : start + size * _WINDOW].tolist(), key=lambda i: -lengths[i])
-        cut += [window[at : at + size] for at in range(0, len(window), size)]
-    for i in generator.permutation(len(cut)):
-        yield cut[i]
+    order = np.random.default_rng(seed).permutation(examples).tolist()
+    for start in range(0, examples, size):
+        yield order[start : start + size]
 
 
 def rate_factors(recipe: Recipe, steps: int) -> Callable[[int], float]:
@@ -155,24 +145,33 @@ def _adamw(trained: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optim
     )
 
 
+def _finite(losses: Sequence[Tensor], number: int, steps: int) -> float:
+    """The loss of a step."""
+    loss = float(losses[number - 1])
+    if not math.isfinite(loss):
+        raise JobFailure(f"the loss is {loss} at step {number} of {steps}; tune slower")
+    return loss
+
+
 def _step_gradient(
     model: Model,
+    reader: Reader,
     rows: list[tuple[list[int], int]],
+    shared: int,
     piece: int,
     arithmetic: Callable[[], AbstractContextManager[None]],
-) -> tuple[float, int]:
+) -> tuple[Tensor, int]:
     """Gradient of the mean loss over all loss tokens of a batch, and the piece that fitted."""
+    rows = sorted((row for row in rows if len(row[0]) > row[1]), key=lambda row: -len(row[0]))
     total = sum(len(tokens) - start for tokens, start in rows)
     if total == 0:
-        return 0.0, piece
-    rows = sorted(rows, key=lambda row: -len(row[0]))
+        return torch.zeros(()), piece
     while True:
         try:
-            cut = batches(range(len(rows)), lambda i: len(rows[i][0]), piece)
             losses = []
-            for part in cut:
+            for part in runs(range(len(rows)), lambda i: len(rows[i][0]), piece):
                 with arithmetic():
-                    loss = _piece_loss(model, [rows[i] for i in part]) / total
+                    loss = _piece_loss(model, reader, [rows[i] for i in part], shared) / total
                 loss.backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.detach())
         except RuntimeError as error:
@@ -183,19 +182,22 @@ def _step_gradient(
                 raise JobFailure("one training example alone does not fit the memory") from None
             piece //= 2
         else:
-            return float(torch.stack(losses).sum()), piece
+            return torch.stack(losses).sum(), piece
 
 
-def _piece_loss(model: Model, rows: list[tuple[list[int], int]]) -> Tensor:
+def _piece_loss(
+    model: Model, reader: Reader, rows: list[tuple[list[int], int]], shared: int
+) -> Tensor:
     """Summed loss of a piece, in nats."""
-    batch = Padded.of([tokens for tokens, _ in rows], left=False, device=model.device)
+    memory = reader.remember(model, rows[0][0][:shared]) if shared else None
+    # The last token is predicted, never read.
+    trees = [Tree(tokens[shared:-1]) for tokens, _ in rows]
     places = [
-        (row, at - 1, tokens[at])
+        (row, at - 1 - shared)
         for row, (tokens, start) in enumerate(rows)
         for at in range(start, len(tokens))
     ]
-    row, column, targets = torch.tensor(places or [(0, 0, 0)], device=model.device).unbind(1)
-    with output_at(model, row, column, exact=False):
-        logits = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits[0]
-    loss = nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
-    return loss if places else loss * 0.0
+    targets = torch.tensor([token for tokens, start in rows for token in tokens[start:]])
+    logits = reader.logits(model, trees, places, memory=memory)
+    targets = targets.to(logits.device, non_blocking=True)
+    return nn.functional.cross_entropy(logits.float(), targets, reduction="sum")

@@ -15,10 +15,10 @@ from typing import Any
 from crosstune.models import Recipe
 from crosstune.tasks.example import Condition, Example, Prompt
 
-TUNE_VERSION = 1
+TUNE_VERSION = 2
 """Raised when a change of the code changes what tuning makes."""
 
-ASK_VERSION = 1
+ASK_VERSION = 2
 """Raised when a change of the code changes an answer or its score."""
 
 
