@@ -100,7 +100,7 @@ def score_choices(
     dear = budget * int(reader.base.get_output_embeddings().weight.shape[0]) // _LOGITS
     scores = [[0.0] * len(prompt.rows) for prompt in prompts]
     done = 0
-    with exact_output(reader.base):
+    with reader.reading(), exact_output(reader.base):
         memory = reader.remember(model, prompts[0].rows[0][:shared]) if shared else None
         for batch in runs(
             order, lambda i: max(len(asked[i].tree), dear * len(asked[i].places)), budget

@@ -181,7 +181,8 @@ class TorchModel:
         self.detach()
         lessons = self._encoder.lessons(prompts, max_tokens=recipe.max_tokens)
         torch.manual_seed(seed)
-        with self._lora(recipe) if recipe.method == "lora" else self._masters() as trained:
+        weights = self._lora(recipe) if recipe.method == "lora" else self._masters()
+        with weights as trained, self._reader.reading():
             report = tuning.tune(
                 self._model,
                 lessons,
@@ -312,7 +313,12 @@ class TorchModel:
         rows = [self._encoder.tokenizer(text)["input_ids"] for text in _PROBES]
         trees = [Tree(row) for row in sorted(rows, key=len)]
         places = [(i, len(tree) - 1) for i, tree in enumerate(trees)]
-        with torch.inference_mode(), exact_output(self._base), self._arithmetic():
+        with (
+            torch.inference_mode(),
+            self._reader.reading(),
+            exact_output(self._base),
+            self._arithmetic(),
+        ):
             table = self._reader.logits(self._model, trees, places).float().log_softmax(-1)
         # Spread over the vocabulary, so that any change of the last state shows.
         step = max(1, table.shape[1] // _PROBED_TOKENS)

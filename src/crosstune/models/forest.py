@@ -27,7 +27,10 @@ from transformers import AttentionInterface, PreTrainedModel
 NAME = "crosstune_forest"
 
 _LIKE = 0.8
-"""Trees of one group have at least this share of its largest one's nodes."""
+"""Trees of one group have at least this share of its largest one's nodes, where it matters."""
+
+_FEW_SCORES = 2**19
+"""Scores a group may waste on padding: what one group more would cost besides."""
 
 _SCORES = 2**25
 """Attention scores of one group at most (of one tree, if that alone has more)."""
@@ -185,11 +188,13 @@ def _like(trees: Sequence[Tree], heads: int, prefix: int) -> Iterator[tuple[int,
     """Runs of trees whose sizes are alike and whose scores fit."""
     start = 0
     while start < len(trees):
-        end, low, high = start, len(trees[start]), len(trees[start])
+        end, low, high, needed = start, len(trees[start]), 0, 0
         while end < len(trees):
-            low, high = min(low, len(trees[end])), max(high, len(trees[end]))
-            scores = (end + 1 - start) * heads * high * (prefix + high)
-            if end > start and (low < _LIKE * high or scores > _SCORES):
+            size = len(trees[end])
+            low, high, needed = min(low, size), max(high, size), needed + size * (prefix + size)
+            scores = (end + 1 - start) * high * (prefix + high)
+            unlike = low < _LIKE * high and (scores - needed) * heads > _FEW_SCORES
+            if end > start and (unlike or scores * heads > _SCORES):
                 break
             end += 1
         yield start, end
@@ -336,13 +341,21 @@ AttentionInterface.register(NAME, _forest_attention)
 
 
 @contextmanager
-def packed(model: PreTrainedModel, forest: Forest) -> Iterator[None]:
-    """Let the model read this forest."""
-    usual = model.config._attn_implementation
-    token = _current.set(forest)
-    model.set_attn_implementation(NAME)
+def attends_forests(base: PreTrainedModel) -> Iterator[None]:
+    """Until left, the base can read forests, and nothing else."""
+    usual = base.config._attn_implementation
+    base.set_attn_implementation(NAME)
     try:
         yield
     finally:
-        model.set_attn_implementation(usual)
+        base.set_attn_implementation(usual)
+
+
+@contextmanager
+def current(forest: Forest) -> Iterator[None]:
+    """The forest that is being read."""
+    token = _current.set(forest)
+    try:
+        yield
+    finally:
         _current.reset(token)

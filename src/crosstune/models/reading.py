@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from crosstune.models.forest import Forest, Memory, Tree, packed
+from crosstune.models.forest import Forest, Memory, Tree, attends_forests, current
 
 Model = PreTrainedModel | PeftModel
 """A causal language model, adapters attached or not."""
@@ -131,6 +131,10 @@ class Reader:
         )
         self.packs = self.packs and self._agrees()
 
+    def reading(self) -> AbstractContextManager[None]:
+        """What `logits` and `remember` are called within; nothing else may be read meanwhile."""
+        return attends_forests(self.base) if self.packs else nullcontext()
+
     def logits(
         self,
         model: Model,
@@ -186,7 +190,7 @@ class Reader:
         return self._forward(model, forest, at.to(self.base.device, non_blocking=True))
 
     def _forward(self, model: Model, forest: Forest, at: Tensor) -> Tensor:
-        with packed(self.base, forest), output_at(self.base, torch.zeros_like(at), at):
+        with current(forest), output_at(self.base, torch.zeros_like(at), at):
             logits: Tensor = model(
                 input_ids=forest.ids, position_ids=forest.positions, use_cache=False
             ).logits
@@ -202,8 +206,9 @@ class Reader:
         trees = [grown(rows[:2])[0], Tree(rows[2])]
         ends = [(0, 6), (0, len(trees[0]) - 1), (1, 2)]
         try:
-            memory = self.remember(self.base, prefix)
-            told = self._packed(self.base, trees, ends, memory)
+            with self.reading():
+                memory = self.remember(self.base, prefix)
+                told = self._packed(self.base, trees, ends, memory)
         except (NotImplementedError, AssertionError, RuntimeError, TypeError, KeyError):
             return False
         plain = [
