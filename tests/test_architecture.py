@@ -360,7 +360,7 @@ def test_shapes_in_signatures_are_checked_in_tests() -> None:
     torch = pytest.importorskip("torch")
     from jaxtyping import TypeCheckError
 
-    from crosstune.models.asking import Padded
+    from crosstune.models.reading import Padded
 
     with pytest.raises(TypeCheckError):
         Padded(torch.zeros(2, 3, dtype=torch.long), torch.zeros(2, 4, dtype=torch.long))

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict
@@ -146,13 +147,10 @@ def computes_mixed(model: nn.Module) -> bool:
     Layers that are not plain linear ones (embeddings, say) get PEFT's own adapters. Its cast of
     their input to fp32 is spared: twice the time for a tiny product.
     """
-    others = [
-        module
-        for module in model.modules()
-        if isinstance(module, BaseTunerLayer) and not isinstance(module, LowRankLinear)
-    ]
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    others = [module for module in layers if not isinstance(module, LowRankLinear)]
     for module in others:
-        module.cast_input_dtype_enabled = False  # type: ignore[assignment]
+        module.cast_input_dtype_enabled = False
     return bool(others)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 
 from transformers import PreTrainedTokenizerBase
 
@@ -46,14 +46,16 @@ class Encoded:
     truncated: bool
 
 
-def shared_beginning(rows: Sequence[Sequence[int]], starts: Sequence[int]) -> int:
+def shared_beginning(rows: Sequence[list[int]], starts: Sequence[int]) -> int:
     """Tokens that all rows begin with and that predict nothing, where reading them once pays.
 
     Example:
         >>> shared_beginning([[7] * 20 + [1, 2], [7] * 20 + [3]], [21, 20])
         19
     """
-    common = min([len(commonprefix([min(rows), max(rows)])), *(start - 1 for start in starts)])
+    # What the first and the last in order share is shared by all.
+    equal = takewhile(lambda pair: pair[0] == pair[1], zip(min(rows), max(rows), strict=False))
+    common = min([sum(1 for _ in equal), *(start - 1 for start in starts)])
     return common if common >= _WORTH_SHARING and len(rows) > 1 else 0
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, logging
 
 from crosstune.errors import DamagedFile, InputError, JobFailure, OutOfMemory, ProofFailure
-from crosstune.models import adapters, asking, tuning
+from crosstune.models import adapters, asking, tuning, writing
 from crosstune.models.embedded import embedded_folder
 from crosstune.models.encoding import Encoder
 from crosstune.models.forest import Tree
@@ -289,7 +289,7 @@ class TorchModel:
         encoded = self._encoder.contexts(prompts, room=max_new_tokens)
         tokenizer = self._encoder.tokenizer
         with _memory_told(tokens_per_batch), self._arithmetic():
-            return asking.generate(
+            return writing.generate(
                 self._model,
                 encoded,
                 reader=self._reader,

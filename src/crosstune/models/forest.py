@@ -95,7 +95,7 @@ class Group:
     Attributes:
         trees: How many.
         size: Nodes of the largest one.
-        index: Place in the batch of every node; padding repeats its tree's first one.
+        index: Place in the group of every node; padding repeats its tree's first one.
         inverse: Place in the rectangle of every node, in the batch's order.
         seen: Which nodes each node sees; None for chains, which see all before.
         depths: Of every node.
@@ -138,11 +138,34 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Heads:
+    """One layer's attention, as the model asks for it.
+
+    Attributes:
+        layer: Its number.
+        q: Queries, (nodes, heads, width).
+        k: Keys, (nodes, shared heads, width).
+        v: Values, (nodes, shared heads, depth).
+        scale: Factor of the scores.
+        window: Nodes that are seen at most, itself included; None for all.
+        softcap: Bound of the scores, drawn in smoothly; None for none.
+    """
+
+    layer: int
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    scale: float
+    window: int | None
+    softcap: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
-    """Keys and values of a prefix, layer by layer, once it has been read."""
+    """Keys and values of a batch that was read, layer by layer; as in `Heads`."""
 
     length: int
-    layers: dict[int, tuple[Tensor, Tensor]]
+    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +176,15 @@ class Forest:
         ids: Tokens of all trees, one after the other.
         positions: Their distances from the beginning of the text.
         groups: The trees by size.
-        memory: The prefix that was read before, to be filled or to be used.
-        fills: Whether this batch is that prefix.
+        before: What all trees follow.
+        kept: Takes up this batch's keys and values.
     """
 
     ids: Int[Tensor, "1 nodes"]
     positions: Int[Tensor, "1 nodes"]
     groups: list[Group]
-    memory: Memory | None
-    fills: bool
+    before: Memory | None
+    kept: Memory | None
 
     @staticmethod
     def of(
@@ -169,19 +192,38 @@ class Forest:
         *,
         heads: int,
         device: torch.device,
-        memory: Memory | None = None,
-        fills: bool = False,
+        before: Memory | None = None,
+        kept: Memory | None = None,
     ) -> Forest:
         """Lay trees end to end; those of like size should be neighbours."""
-        prefix = memory.length if memory is not None and not fills else 0
+        prefix = before.length if before is not None else 0
         depths = [tree.depths() for tree in trees]
-        groups, first = [], 0
-        for start, end in _like(trees, heads, prefix):
-            groups.append(_group(trees[start:end], depths[start:end], first, prefix, device))
-            first += sum(map(len, trees[start:end]))
+        groups = [
+            _group(trees[start:end], depths[start:end], prefix, device)
+            for start, end in _like(trees, heads, prefix)
+        ]
         ids = torch.tensor([token for tree in trees for token in tree.tokens])
         positions = torch.tensor([prefix + depth for row in depths for depth in row])
-        return Forest(ids[None].to(device), positions[None].to(device), groups, memory, fills)
+        return Forest(ids[None].to(device), positions[None].to(device), groups, before, kept)
+
+    def attend(self, heads: Heads) -> Float[Tensor, "nodes heads depth"]:
+        """Attention of every tree to itself and to what all trees follow."""
+        if self.kept is not None:
+            self.kept.layers[heads.layer] = (heads.k, heads.v)
+        before = None if self.before is None else self.before.layers[heads.layer]
+        learns = torch.is_grad_enabled() and heads.q.requires_grad
+        written, first = [], 0
+        for group in self.groups:
+            nodes = slice(first, first + len(group.inverse))
+            q, k, v = heads.q[nodes], heads.k[nodes], heads.v[nodes]
+            scores = q.shape[1] * len(group.index) * (group.prefix + group.size)
+            if learns and scores > _KEPT_SCORES:
+                part = checkpoint(_attend, q, k, v, group, before, heads, use_reentrant=False)
+            else:
+                part = _attend(q, k, v, group, before, heads)
+            written.append(part)
+            first = nodes.stop
+        return torch.cat(written) if len(written) > 1 else written[0]
 
 
 def _like(trees: Sequence[Tree], heads: int, prefix: int) -> Iterator[tuple[int, int]]:
@@ -204,15 +246,13 @@ def _like(trees: Sequence[Tree], heads: int, prefix: int) -> Iterator[tuple[int,
 def _group(
     trees: Sequence[Tree],
     depths: Sequence[Sequence[int]],
-    first: int,
     prefix: int,
     device: torch.device,
 ) -> Group:
     size = max(map(len, trees))
     index = torch.zeros(len(trees), size, dtype=torch.long)
     deep = torch.zeros(len(trees), size, dtype=torch.long)
-    inverse = []
-    seen = None
+    inverse, first, seen = [], 0, None
     if any(tree.parents is not None for tree in trees):
         seen = torch.eye(size, dtype=torch.bool).repeat(len(trees), 1, 1)
     for row, tree in enumerate(trees):
@@ -240,26 +280,25 @@ class _Lay(torch.autograd.Function):
     """Rows of a batch laid out as a rectangle; what padding gets back is not theirs."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, index: Tensor, inverse: Tensor, first: int) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
         ctx.save_for_backward(inverse)
-        ctx.first, ctx.shape = first, rows.shape
         return rows.index_select(0, index)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (inverse,) = ctx.saved_tensors
-        return gradient.index_select(0, inverse), None, None, None
+        return gradient.index_select(0, inverse), None, None
 
 
-_current: ContextVar[Forest | None] = ContextVar("forest", default=None)
+_current: ContextVar[Forest | Slots | None] = ContextVar("current", default=None)
 
 
-def _forest_attention(
+def _attention(
     module: nn.Module,
     query: Float[Tensor, "1 heads nodes width"],
     key: Float[Tensor, "1 shared nodes width"],
     value: Float[Tensor, "1 shared nodes depth"],
-    attention_mask: None,
+    _: None,
     *,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -267,34 +306,17 @@ def _forest_attention(
     softcap: float | None = None,
     **unknown: Any,
 ) -> tuple[Float[Tensor, "1 nodes heads depth"], None]:
-    """Attention of every tree to itself and to the prefix; transformers calls it."""
-    forest = _current.get()
-    assert forest is not None
-    assert not dropout
-    for name in ("s_aux", "position_bias", "sinks"):
-        if unknown.get(name) is not None:
-            raise NotImplementedError(name)
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    """Attention as transformers calls it; who sees whom stands in what is read at the moment."""
+    read = _current.get()
+    strange = [
+        name for name in ("s_aux", "sinks", "position_bias") if unknown.get(name) is not None
+    ]
+    if read is None or dropout or strange:
+        raise NotImplementedError(f"attention with {strange or dropout or 'nothing to read'}")
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    before = None
-    if forest.memory is not None:
-        if forest.fills:
-            forest.memory.layers[int(module.layer_idx)] = (k, v)  # type: ignore[arg-type]
-        else:
-            before = forest.memory.layers[int(module.layer_idx)]  # type: ignore[arg-type]
-    written, first = [], 0
-    for group in forest.groups:
-        nodes = len(group.inverse)
-        part = slice(first, first + nodes)
-        scores = query.shape[1] * len(group.index) * (group.prefix + group.size)
-        again = torch.is_grad_enabled() and scores > _KEPT_SCORES and query.requires_grad
-        arguments = (q[part], k[part], v[part], group, first, before, scale, sliding_window, softcap)
-        if again:
-            written.append(checkpoint(_attend, *arguments, use_reentrant=False))
-        else:
-            written.append(_attend(*arguments))
-        first += nodes
-    return torch.cat(written)[None] if len(written) > 1 else written[0][None], None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    layer: Any = module.layer_idx
+    return read.attend(Heads(int(layer), q, k, v, scale, sliding_window, softcap))[None], None
 
 
 def _attend(
@@ -302,42 +324,147 @@ def _attend(
     k: Tensor,
     v: Tensor,
     group: Group,
-    first: int,
     before: tuple[Tensor, Tensor] | None,
-    scale: float,
-    window: int | None,
-    softcap: float | None,
+    heads: Heads,
 ) -> Float[Tensor, "nodes heads depth"]:
+    """One group's attention; queries that share keys stand together as rows of one product."""
     trees, size, shared = group.trees, group.size, k.shape[1]
     share = q.shape[1] // shared
     full = len(group.index) == len(group.inverse)
 
-    def lay(rows: Tensor) -> Tensor:
+    def lay(rows: Tensor) -> Float[Tensor, "trees shared share size width"]:
         flat = rows.reshape(len(rows), -1)
         if not full:
-            flat = _Lay.apply(flat, group.index - first, group.inverse, first)  # type: ignore[no-untyped-call]
+            flat = _Lay.apply(flat, group.index, group.inverse)  # type: ignore[no-untyped-call]
         return flat.view(trees, size, shared, -1, rows.shape[-1]).permute(0, 2, 3, 1, 4)
 
-    queries = lay(q).reshape(trees * shared, share * size, -1)
-    keys, values = lay(k)[:, :, 0], lay(v)[:, :, 0]
+    queries, keys, values = lay(q), lay(k)[:, :, 0], lay(v)[:, :, 0]
     if before is not None:
-        above = [x.transpose(0, 1)[None].expand(trees, -1, -1, -1) for x in before]
+        above = [x.transpose(0, 1).expand(trees, -1, -1, -1) for x in before]
         keys, values = torch.cat([above[0], keys], 2), torch.cat([above[1], values], 2)
-    bias = group.bias(window, q.dtype, share)
-    keys, values = keys.flatten(0, 1), values.flatten(0, 1)
-    if softcap is None:
-        wide = bias.expand(trees, shared, -1, -1).reshape(trees * shared, *bias.shape[2:])
-        scores = torch.baddbmm(wide, queries, keys.mT, alpha=scale)
+    if q.is_cuda and heads.softcap is None:
+        out = _fused(queries.flatten(1, 2), keys, values, group, heads)
     else:
-        capped = torch.tanh(torch.bmm(queries, keys.mT) * (scale / softcap)) * softcap
-        scores = (capped.view(trees, shared, *bias.shape[2:]) + bias).flatten(0, 1)
-    out = torch.bmm(torch.softmax(scores, dim=-1), values)
-    out = out.view(trees, shared, share, size, -1).permute(0, 3, 1, 2, 4)
-    out = out.reshape(trees * size, q.shape[1], -1)
+        bias = group.bias(heads.window, q.dtype, share)
+        seen = _seen(queries.flatten(2, 3), keys, values, bias, heads.scale, heads.softcap)
+        out = seen.view(trees, shared * share, size, -1)
+    out = out.transpose(1, 2).reshape(trees * size, q.shape[1], -1)
     return out if full else out.index_select(0, group.inverse)
 
 
-AttentionInterface.register(NAME, _forest_attention)
+def _seen(
+    queries: Float[Tensor, "trees shared rows width"],
+    keys: Float[Tensor, "trees shared columns width"],
+    values: Float[Tensor, "trees shared columns depth"],
+    bias: Tensor,
+    scale: float,
+    softcap: float | None,
+) -> Float[Tensor, "trees shared rows depth"]:
+    """Attention by two plain products: on a CPU faster than the fused one, way back most of all."""
+    flat = queries.flatten(0, 1)
+    across = keys.flatten(0, 1).mT
+    bias = bias.expand(*queries.shape[:2], -1, -1).reshape(len(flat), *bias.shape[2:])
+    if softcap is None:
+        scores = torch.baddbmm(bias, flat, across, alpha=scale)
+    else:
+        scores = torch.tanh(torch.bmm(flat, across) * (scale / softcap)) * softcap + bias
+    out = torch.bmm(torch.softmax(scores, dim=-1), values.flatten(0, 1))
+    return out.view(*queries.shape[:2], *out.shape[1:])
+
+
+def _fused(queries: Tensor, keys: Tensor, values: Tensor, group: Group, heads: Heads) -> Tensor:
+    """Attention by torch's fused kernels, for an accelerator."""
+    chains = group.seen is None and not group.prefix
+    if chains and (heads.window is None or heads.window > group.size):
+        return functional.scaled_dot_product_attention(
+            queries, keys, values, is_causal=True, scale=heads.scale, enable_gqa=True
+        )
+    share = queries.shape[1] // keys.shape[1]
+    keys, values = keys.repeat_interleave(share, 1), values.repeat_interleave(share, 1)
+    bias = group.bias(heads.window, queries.dtype, 1)
+    return functional.scaled_dot_product_attention(
+        queries, keys, values, attn_mask=bias.expand(len(queries), -1, -1, -1), scale=heads.scale
+    )
+
+
+@dataclass(slots=True)
+class Slots:
+    """Texts that are being written: keys and values of each, and room for more.
+
+    One token of every text is read at a time.
+
+    Attributes:
+        lengths: Tokens of each text that have been read.
+        layers: Keys and values by layer, each (texts, shared heads, room, width).
+    """
+
+    lengths: Int[Tensor, " texts"]
+    layers: dict[int, tuple[Tensor, Tensor]]
+    _biases: dict[int | None, Tensor] = field(default_factory=dict)
+
+    @staticmethod
+    def of(sizes: Sequence[int], room: int, *, before: Memory | None, own: Memory) -> Slots:
+        """Room for texts of these sizes that were read as chains behind what all follow."""
+        prefix = before.length if before is not None else 0
+        device = next(iter(own.layers.values()))[0].device
+        text = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+        place = torch.cat([torch.arange(prefix, prefix + size) for size in sizes])
+        text, place = text.to(device), place.to(device)
+
+        def laid(rows: Tensor, above: Tensor | None) -> Tensor:
+            slots = rows.new_zeros(len(sizes), prefix + max(sizes) + room, *rows.shape[1:])
+            slots[text, place] = rows
+            if above is not None:
+                slots[:, :prefix] = above
+            return slots.transpose(1, 2).contiguous()
+
+        layers = {}
+        for layer in list(own.layers):
+            pair = own.layers.pop(layer)  # not held twice
+            above = before.layers[layer] if before is not None else (None, None)
+            layers[layer] = (laid(pair[0], above[0]), laid(pair[1], above[1]))
+        return Slots(torch.tensor(sizes, device=device) + prefix, layers)
+
+    def keep(self, texts: Int[Tensor, " kept"]) -> None:
+        """Go on with these texts alone."""
+        self.lengths = self.lengths[texts]
+        self.layers = {n: (k[texts], v[texts]) for n, (k, v) in self.layers.items()}
+
+    def go_on(self) -> None:
+        """One more token of every text was read."""
+        self.lengths = self.lengths + 1
+        self._biases.clear()
+
+    def attend(self, heads: Heads) -> Float[Tensor, "texts heads depth"]:
+        """Attention of each text's newest token to its text."""
+        keys, values = self.layers[heads.layer]
+        texts, shared = len(heads.k), heads.k.shape[1]
+        every = torch.arange(texts, device=heads.k.device)
+        keys[every, :, self.lengths] = heads.k
+        values[every, :, self.lengths] = heads.v
+        bias = self._bias(heads.window, heads.q.dtype)
+        width = bias.shape[-1]
+        queries = heads.q.view(texts, shared, -1, heads.q.shape[-1])
+        bias = bias.expand(-1, -1, queries.shape[2], -1)
+        out = _seen(
+            queries, keys[:, :, :width], values[:, :, :width], bias, heads.scale, heads.softcap
+        )
+        return out.flatten(1, 2)
+
+    def _bias(self, window: int | None, numeric_type: torch.dtype) -> Tensor:
+        found = self._biases.get(window)
+        if found is None:
+            places = torch.arange(int(self.lengths.max()) + 1, device=self.lengths.device)
+            seen = places <= self.lengths[:, None]
+            if window is not None:
+                seen = seen & (places > self.lengths[:, None] - window)
+            found = torch.zeros(seen.shape, dtype=numeric_type, device=seen.device)
+            found = found.masked_fill_(~seen, float("-inf"))[:, None, None]
+            self._biases[window] = found
+        return found
+
+
+AttentionInterface.register(NAME, _attention)
 
 
 @contextmanager
@@ -352,9 +479,9 @@ def attends_forests(base: PreTrainedModel) -> Iterator[None]:
 
 
 @contextmanager
-def current(forest: Forest) -> Iterator[None]:
-    """The forest that is being read."""
-    token = _current.set(forest)
+def current(read: Forest | Slots) -> Iterator[None]:
+    """What is being read."""
+    token = _current.set(read)
     try:
         yield
     finally:

@@ -30,7 +30,7 @@ class _Product(torch.autograd.Function):
         return functional.linear(x, w, bias).addmm_(low, b.mT, alpha=scale)
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:
         x, w, a, b, low = ctx.saved_tensors
@@ -54,11 +54,12 @@ class LowRankLinear(Linear):
         a, b = (low[name].weight.to(x.dtype) for low in (self.lora_A, self.lora_B))
         dropout, scale = self.lora_dropout[name], self.scaling[name]
         if base.weight.requires_grad or (self.training and not isinstance(dropout, nn.Identity)):
-            out: Tensor = base(x)
-            return out + scale * (dropout(x) @ a.mT @ b.mT)
+            out: Tensor = base(x) + scale * (dropout(x) @ a.mT @ b.mT)
+            return out
         rows = x.reshape(-1, x.shape[-1])
         out = _Product.apply(rows, base.weight, base.bias, a, b, scale)  # type: ignore[no-untyped-call]
-        return out.view(*x.shape[:-1], -1)
+        shaped: Tensor = out.view(*x.shape[:-1], -1)
+        return shaped
 
 
 def use_low_rank(config: LoraConfig) -> LoraConfig:

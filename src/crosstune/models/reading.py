@@ -18,7 +18,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from crosstune.models.forest import Forest, Memory, Tree, attends_forests, current
+from crosstune.models.forest import Forest, Memory, Slots, Tree, attends_forests, current
 
 Model = PreTrainedModel | PeftModel
 """A causal language model, adapters attached or not."""
@@ -81,15 +81,16 @@ def output_at(base: PreTrainedModel, rows: Tensor, columns: Tensor) -> Iterator[
 @contextmanager
 def exact_output(base: PreTrainedModel) -> Iterator[None]:
     """Compute logits in fp32: rounded to bf16 they tie too often to rank choices."""
-    head = base.get_output_embeddings()
+    head: Any = base.get_output_embeddings()
     # An adapter on the output layer replaces the module; then its own arithmetic is kept.
-    if type(head) is not nn.Linear or head.weight.dtype == torch.float32:
+    simple = type(head) is nn.Linear
+    if not simple or head.weight.dtype == torch.float32:
         yield
         return
     plain, bias = head.forward, None if head.bias is None else head.bias.float()
     parts: list[Tensor] = []
     if head.weight.numel() <= _HEAD_COPY and not head.weight.is_cuda:
-        parts = [part.float() for part in head.weight.split(_HEAD_ROWS)]
+        parts = [part.float() for part in torch.split(head.weight, _HEAD_ROWS)]
 
     def lifted(hidden: Tensor) -> Tensor:
         # Autocast would take both operands back down.
@@ -100,7 +101,7 @@ def exact_output(base: PreTrainedModel) -> Iterator[None]:
                 logits = logits.view(*hidden.shape[:-1], -1)
             else:
                 wide = hidden.float()
-                lifts = parts or (part.float() for part in head.weight.split(_HEAD_ROWS))
+                lifts = parts or (part.float() for part in torch.split(head.weight, _HEAD_ROWS))
                 logits = torch.cat([wide @ part.T for part in lifts], dim=-1)
             return logits if bias is None else logits + bias
 
@@ -152,9 +153,10 @@ class Reader:
             memory: What all trees follow, as `remember` gave it.
         """
         if self.packs:
-            return self._packed(model, trees, places, memory)
+            return self._packed(model, trees, places, memory=memory)
         assert memory is None
-        rows, where = [], {}
+        rows: list[list[int]] = []
+        where: dict[Place, Place] = {}
         for number, tree in enumerate(trees):
             for path in tree.paths():
                 where.update({(number, node): (len(rows), i) for i, node in enumerate(path)})
@@ -169,27 +171,44 @@ class Reader:
 
     def remember(self, model: Model, prefix: Sequence[int]) -> Memory:
         """Read what all trees of later batches follow; their trees begin behind it."""
-        memory = Memory(len(prefix), {})
-        forest = Forest.of(
-            [Tree(prefix)], heads=self._heads, device=self.base.device, memory=memory, fills=True
-        )
-        first = torch.zeros(1, dtype=torch.long, device=self.base.device)
-        self._forward(model, forest, first)
+        memory = Memory(len(prefix))
+        self._packed(model, [Tree(prefix)], [(0, 0)], kept=memory)
         return memory
+
+    def begin(
+        self, model: Model, rows: Sequence[Sequence[int]], room: int, *, before: Memory | None
+    ) -> tuple[Slots, Float[Tensor, "texts vocabulary"]]:
+        """Read texts that are to be written on; says what comes next in each."""
+        own = Memory(0)
+        ends = [(i, len(row) - 1) for i, row in enumerate(rows)]
+        logits = self._packed(model, [Tree(row) for row in rows], ends, memory=before, kept=own)
+        return Slots.of([len(row) for row in rows], room, before=before, own=own), logits
+
+    def go_on(
+        self, model: Model, slots: Slots, tokens: Int[Tensor, " texts"]
+    ) -> Float[Tensor, "texts vocabulary"]:
+        """Read one more token of each text; says what comes next."""
+        with current(slots):
+            logits: Tensor = model(
+                input_ids=tokens[None], position_ids=slots.lengths[None], use_cache=False
+            ).logits
+        slots.go_on()
+        return logits[0]
 
     def _packed(
         self,
         model: Model,
         trees: Sequence[Tree],
         places: Sequence[Place],
-        memory: Memory | None,
+        *,
+        memory: Memory | None = None,
+        kept: Memory | None = None,
     ) -> Tensor:
-        forest = Forest.of(trees, heads=self._heads, device=self.base.device, memory=memory)
+        device = self.base.device
+        forest = Forest.of(trees, heads=self._heads, device=device, before=memory, kept=kept)
         begins = [0, *itertools.accumulate(map(len, trees))]
         at = torch.tensor([begins[tree] + node for tree, node in places])
-        return self._forward(model, forest, at.to(self.base.device, non_blocking=True))
-
-    def _forward(self, model: Model, forest: Forest, at: Tensor) -> Tensor:
+        at = at.to(device, non_blocking=True)
         with current(forest), output_at(self.base, torch.zeros_like(at), at):
             logits: Tensor = model(
                 input_ids=forest.ids, position_ids=forest.positions, use_cache=False
@@ -199,7 +218,7 @@ class Reader:
     @torch.inference_mode()
     def _agrees(self) -> bool:
         """Whether packed trees get the answers that plain rows get."""
-        vocabulary = self.base.get_input_embeddings().weight.shape[0]
+        vocabulary = int(self.base.config.get_text_config().vocab_size)
         ids = [(37 * i + i * i) % vocabulary for i in range(40)]
         prefix = ids[:5]
         rows = [ids[5:12], [*ids[5:10], *ids[20:26]], ids[30:33]]
@@ -208,7 +227,7 @@ class Reader:
         try:
             with self.reading():
                 memory = self.remember(self.base, prefix)
-                told = self._packed(self.base, trees, ends, memory)
+                told = self._packed(self.base, trees, ends, memory=memory)
         except (NotImplementedError, AssertionError, RuntimeError, TypeError, KeyError):
             return False
         plain = [

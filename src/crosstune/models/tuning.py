@@ -27,6 +27,7 @@ from crosstune.models.recipe import Recipe
 _PIECE_TOKENS = 2048
 """Tokens of one piece of a batch; halved when it does not fit the memory."""
 
+
 def tune(
     model: Model,
     lessons: Sequence[Encoded],
@@ -97,9 +98,7 @@ def tune(
     )
 
 
-def epoch_batches(
-    examples: int, size: int, seed: int | tuple[int, ...]
-) -> Iterator[list[int]]:
+def epoch_batches(examples: int, size: int, seed: int | tuple[int, ...]) -> Iterator[list[int]]:
     """One epoch's batches in random order; the last one may be smaller.
 
     Example:
