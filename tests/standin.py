@@ -58,6 +58,16 @@ class StandIn:
         self.change: Weights = np.zeros(SIZE)
         self.recorded = self._record(self.change)
 
+    def at_once(self, prompts: Sequence[Prompt], recipe: models.Recipe) -> int:
+        return 1
+
+    def tune_together(
+        self, assignments: Sequence[models.Assignment], **given: Any
+    ) -> list[models.Tuning]:
+        return [
+            self.tune(one.prompts, seed=one.seed, folder=one.folder, **given) for one in assignments
+        ]
+
     def tune(
         self, prompts: Sequence[Prompt], *, recipe: models.Recipe, seed: int, **to: Any
     ) -> models.Tuning:

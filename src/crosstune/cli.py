@@ -176,12 +176,17 @@ def report_command(folder: Folder, out: Page = None) -> None:
 @tasks_app.command("list")
 def tasks_list(patterns: Patterns = None) -> None:
     """Names of all tasks with family, kind of answer, metric and licence."""
+    from crosstune import tasks
+
     known = _tasks(patterns)
     width = max(map(len, known), default=0)
     for name, task in known.items():
         print(
             f"{name:{width}}  {task.family:14}  {task.kind:6}  {task.metrics[0]:12}  {task.licence}"
         )
+    if not patterns:
+        names = ", ".join(tasks.hub_names())
+        print(f"\nDescribed for the Hub, not yet run (docs/hub-tasks.md): {names}")
 
 
 @tasks_app.command("show")
@@ -335,12 +340,13 @@ def _tasks(patterns: list[str] | None) -> dict[str, Task]:
 
 
 def _chosen(names: list[str] | None, patterns: list[str] | None) -> list[Task]:
+    from crosstune import tasks
     from crosstune.errors import did_you_mean
 
     known = _tasks(patterns)
     unknown = [name for name in names or [] if name not in known]
     if unknown:
-        told = [f"'{name}'.{did_you_mean(name, known)}" for name in unknown]
+        told = [f"'{name}'.{did_you_mean(name, [*known, *tasks.hub_names()])}" for name in unknown]
         raise InputError("There is no task called", told)
     return [known[name] for name in names or known]
 

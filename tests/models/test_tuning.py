@@ -88,7 +88,7 @@ def test_equals_a_plain_loop_however_batches_are_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = Recipe.model_validate({**recipe.model_dump(), "loss": loss})
-    monkeypatch.setattr(tuning, "_PIECE_TOKENS", piece)
+    monkeypatch.setattr(tuning, "_PIECE_TOKENS", {"cpu": piece})
     report = tuned(any_model, recipe, tmp_path)
     losses, weights = plain_loop(any_model, recipe)
     np.testing.assert_allclose(report.losses, losses, atol=1e-3)

@@ -171,11 +171,12 @@ class Forgetful(StandIn):
 
 
 class Mistaken(StandIn):
-    """Attaches the first of the stored adapters, whichever is asked for."""
+    """Attaches the oldest of the stored adapters, whichever is asked for."""
 
     def attach(self, folder: Path) -> Proof:
         stored = folder.parent.name == "adapters"
-        return super().attach(min(folder.parent.iterdir()) if stored else folder)
+        oldest = min(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        return super().attach(oldest if stored else folder)
 
 
 class Altered(StandIn):

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 
 from crosstune.errors import MissingExtra
 from crosstune.models.protocol import (
+    Assignment,
     ChoiceAnswer,
     LanguageModel,
     Progress,
@@ -27,6 +28,7 @@ from crosstune.models.recipe import Recipe
 from crosstune.models.reference import ModelReference, resolve
 
 __all__ = [
+    "Assignment",
     "ChoiceAnswer",
     "LanguageModel",
     "ModelReference",

@@ -88,24 +88,24 @@ def settings_sha256(folder: Path) -> str:
     return file_sha256(file) if file.exists() else ""
 
 
-def save_adapter(model: PeftModel, folder: Path, *, base: str) -> str:
+def save_adapter(model: PeftModel, folder: Path, *, name: str, base: str) -> str:
     """Write a LoRA adapter in PEFT's format, naming the base by its public name.
 
     Returns:
         Hash of the adapter's tensors.
     """
-    tensors = adapter_tensors(model)
+    tensors = adapter_tensors(model, name)
     save_file(tensors, folder / ADAPTER_FILE, metadata={"format": "pt"})
-    config = model.peft_config["default"]
+    config = model.peft_config[name]
     config.base_model_name_or_path = base
     config.inference_mode = True
     config.save_pretrained(str(folder))
     return tensors_sha256(tensors)
 
 
-def adapter_tensors(model: PeftModel) -> dict[str, Tensor]:
-    """The attached adapter's tensors under the names they have in its file."""
-    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+def adapter_tensors(model: PeftModel, name: str = "default") -> dict[str, Tensor]:
+    """An adapter's tensors under the names they have in its file."""
+    state = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
     return {name: tensor.detach().contiguous() for name, tensor in state.items()}
 
 

@@ -27,7 +27,7 @@ from crosstune.models.embedded import embedded_folder
 from crosstune.models.encoding import Encoder
 from crosstune.models.forest import Tree
 from crosstune.models.lowrank import use_low_rank
-from crosstune.models.protocol import ChoiceAnswer, Progress, Proof, TextAnswer, Tuning
+from crosstune.models.protocol import Assignment, ChoiceAnswer, Progress, Proof, TextAnswer, Tuning
 from crosstune.models.reading import Model, Reader, exact_output, is_out_of_memory
 from crosstune.models.recipe import Recipe
 from crosstune.models.reference import ModelReference
@@ -38,6 +38,11 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5}
 
 SESSION_TOLERANCE = 1e-4
 """Largest probe error within one process, where the same computation is repeated."""
+
+_BUSY = 2e12
+"""Tokens of a step times weights of the base that keep an accelerator busy."""
+
+_MOST_AT_ONCE = 16
 
 _PROBES = (
     "The capital of France is",
@@ -178,24 +183,49 @@ class TorchModel:
         progress: Progress,
     ) -> Tuning:
         """Tune from the bare base and write weights and proof; see the protocol."""
+        one = Assignment(prompts, seed, folder)
+        [report] = self.tune_together([one], recipe=recipe, progress=progress)
+        return report
+
+    def at_once(self, prompts: Sequence[Prompt], recipe: Recipe) -> int:
+        """How many models it pays to tune at once; see the protocol."""
+        if recipe.method == "full" or recipe.dropout or not self._reader.packs:
+            return 1
+        if self._base.device.type == "cpu":
+            return 1
+        lessons = self._encoder.lessons(prompts[:64], max_tokens=recipe.max_tokens)
+        tokens = recipe.batch_size * sum(len(x.tokens) for x in lessons) / max(1, len(lessons))
+        work = tokens * sum(p.numel() for p in self._base.parameters())
+        return max(1, min(_MOST_AT_ONCE, int(_BUSY / work)))
+
+    def tune_together(
+        self, assignments: Sequence[Assignment], *, recipe: Recipe, progress: Progress
+    ) -> list[Tuning]:
+        """Tune several adapters in common batches; see the protocol."""
         self.detach()
-        lessons = self._encoder.lessons(prompts, max_tokens=recipe.max_tokens)
-        torch.manual_seed(seed)
-        weights = self._lora(recipe) if recipe.method == "lora" else self._masters()
+        lessons = [
+            self._encoder.lessons(one.prompts, max_tokens=recipe.max_tokens) for one in assignments
+        ]
+        seeds = [one.seed for one in assignments]
+        weights = self._masters() if recipe.method == "full" else self._lora(recipe, seeds)
         with weights as trained, self._reader.reading():
-            report = tuning.tune(
+            reports = tuning.tune(
                 self._model,
                 lessons,
                 reader=self._reader,
-                trained=trained,
+                trained=list(trained.values()),
                 recipe=recipe,
-                seed=seed,
+                seeds=seeds,
                 arithmetic=self._arithmetic,
                 progress=progress,
             )
-            digest = self._save(folder, recipe)
-        self._prove_new(folder, digest)
-        return report
+            digests = [
+                self._save(one.folder, recipe, name)
+                for one, name in zip(assignments, trained, strict=True)
+            ]
+        for one, digest in zip(assignments, digests, strict=True):
+            self._prove_new(one.folder, digest)
+        return reports
 
     def attach(self, folder: Path) -> Proof:
         """Answer as the tuned model of that folder from now on."""
@@ -342,8 +372,10 @@ class TorchModel:
         return {name: p.data for name, p in self._base.named_parameters()}
 
     @contextmanager
-    def _lora(self, recipe: Recipe) -> Iterator[list[nn.Parameter]]:
-        """The base with a fresh adapter in fp32; bare again afterwards."""
+    def _lora(
+        self, recipe: Recipe, seeds: Sequence[int]
+    ) -> Iterator[dict[str, list[nn.Parameter]]]:
+        """The base with a fresh adapter in fp32 for each seed; bare again afterwards."""
         modules = recipe.target_modules
         config = LoraConfig(
             r=recipe.rank,
@@ -353,26 +385,43 @@ class TorchModel:
             task_type="CAUSAL_LM",
         )
         use_low_rank(config)
+        names = ["default", *(f"other{i}" for i in range(1, len(seeds)))]
         try:
-            try:
-                with _old_names_ignored():
-                    self._model = get_peft_model(self._base, config, autocast_adapter_dtype=True)
-            except ValueError as error:
-                raise JobFailure(f"target_modules: {str(error).splitlines()[0]}") from None
+            for name, seed in zip(names, seeds, strict=True):
+                torch.manual_seed(seed)
+                self._inject(config, name)
             self._mixed = adapters.computes_mixed(self._model)
-            yield [p for p in self._model.parameters() if p.requires_grad]
+            if len(names) > 1:
+                if self._mixed:
+                    raise JobFailure("these modules are tuned one model at a time")
+                lora: Any = self._model.base_model
+                lora.set_adapter(names)
+            yield {
+                name: [p for n, p in self._model.named_parameters() if f".{name}." in n]
+                for name in names
+            }
         finally:
             self.detach()
 
+    def _inject(self, config: LoraConfig, name: str) -> None:
+        try:
+            with _old_names_ignored():
+                if isinstance(self._model, PeftModel):
+                    self._model.add_adapter(name, config, autocast_adapter_dtype=True)
+                else:
+                    self._model = get_peft_model(self._base, config, autocast_adapter_dtype=True)
+        except ValueError as error:
+            raise JobFailure(f"target_modules: {str(error).splitlines()[0]}") from None
+
     @contextmanager
-    def _masters(self) -> Iterator[list[nn.Parameter]]:
+    def _masters(self) -> Iterator[dict[str, list[nn.Parameter]]]:
         """All weights as fp32 copies, since bf16 loses small updates; bare again afterwards."""
         try:
             for parameter in self._base.parameters():
                 parameter.data = parameter.data.to(torch.float32, copy=True)
                 parameter.requires_grad_(True)
             self._mixed = True
-            yield list(self._base.parameters())
+            yield {"": list(self._base.parameters())}
         finally:
             self.detach()
 
@@ -387,13 +436,13 @@ class TorchModel:
             self._base.device.type, dtype=low, enabled=self._mixed and low != torch.float32
         )
 
-    def _save(self, folder: Path, recipe: Recipe) -> str:
+    def _save(self, folder: Path, recipe: Recipe, name: str) -> str:
         """Write the tuned weights as they will be asked; returns their hash."""
         if isinstance(self._model, PeftModel):
-            tensors = adapters.adapter_tensors(self._model)
+            tensors = adapters.adapter_tensors(self._model, name)
             if adapters.is_zero(tensors) and recipe.learning_rate > 0:
                 raise JobFailure("tuning changed nothing: LoRA B is still all zero")
-            return adapters.save_adapter(self._model, folder, base=self._reference.name)
+            return adapters.save_adapter(self._model, folder, name=name, base=self._reference.name)
         tensors = {
             name: p.detach().to(_NUMERIC_TYPES[self._numeric_type]).contiguous().cpu()
             for name, p in self._base.named_parameters()

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -176,6 +176,7 @@ class Forest:
         ids: Tokens of all trees, one after the other.
         positions: Their distances from the beginning of the text.
         groups: The trees by size.
+        order: Nodes in the order of the groups, and back; None where it is the batch's own.
         before: What all trees follow.
         kept: Takes up this batch's keys and values.
     """
@@ -183,6 +184,7 @@ class Forest:
     ids: Int[Tensor, "1 nodes"]
     positions: Int[Tensor, "1 nodes"]
     groups: list[Group]
+    order: tuple[Tensor, Tensor] | None
     before: Memory | None
     kept: Memory | None
 
@@ -195,22 +197,32 @@ class Forest:
         before: Memory | None = None,
         kept: Memory | None = None,
     ) -> Forest:
-        """Lay trees end to end; those of like size should be neighbours."""
+        """Lay trees end to end."""
         prefix = before.length if before is not None else 0
         depths = [tree.depths() for tree in trees]
+        order = sorted(range(len(trees)), key=lambda i: -len(trees[i]))
+        ranked, deep = [trees[i] for i in order], [depths[i] for i in order]
         groups = [
-            _group(trees[start:end], depths[start:end], prefix, device)
-            for start, end in _like(trees, heads, prefix)
+            _group(ranked[start:end], deep[start:end], prefix, device)
+            for start, end in _like(ranked, heads, prefix)
         ]
         ids = torch.tensor([token for tree in trees for token in tree.tokens])
         positions = torch.tensor([prefix + depth for row in depths for depth in row])
-        return Forest(ids[None].to(device), positions[None].to(device), groups, before, kept)
+        nodes = None
+        if order != list(range(len(trees))):
+            ranges = torch.arange(len(ids)).split([len(tree) for tree in trees])  # type: ignore[no-untyped-call]
+            there = torch.cat([ranges[i] for i in order])
+            nodes = (there.to(device), there.argsort().to(device))
+        return Forest(ids[None].to(device), positions[None].to(device), groups, nodes, before, kept)
 
     def attend(self, heads: Heads) -> Float[Tensor, "nodes heads depth"]:
         """Attention of every tree to itself and to what all trees follow."""
         if self.kept is not None:
             self.kept.layers[heads.layer] = (heads.k, heads.v)
         before = None if self.before is None else self.before.layers[heads.layer]
+        if self.order is not None:
+            parts = [_moved(rows, *self.order) for rows in (heads.q, heads.k, heads.v)]
+            heads = replace(heads, q=parts[0], k=parts[1], v=parts[2])
         learns = torch.is_grad_enabled() and heads.q.requires_grad
         written, first = [], 0
         for group in self.groups:
@@ -223,7 +235,8 @@ class Forest:
                 part = _attend(q, k, v, group, before, heads)
             written.append(part)
             first = nodes.stop
-        return torch.cat(written) if len(written) > 1 else written[0]
+        out = torch.cat(written) if len(written) > 1 else written[0]
+        return out if self.order is None else _moved(out, *self.order[::-1])
 
 
 def _like(trees: Sequence[Tree], heads: int, prefix: int) -> Iterator[tuple[int, int]]:
@@ -288,6 +301,11 @@ class _Lay(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (inverse,) = ctx.saved_tensors
         return gradient.index_select(0, inverse), None, None
+
+
+def _moved(rows: Tensor, there: Tensor, back: Tensor) -> Tensor:
+    moved: Tensor = _Lay.apply(rows.reshape(len(rows), -1), there, back)  # type: ignore[no-untyped-call]
+    return moved.view(len(rows), *rows.shape[1:])
 
 
 _current: ContextVar[Forest | Slots | None] = ContextVar("current", default=None)

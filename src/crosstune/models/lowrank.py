@@ -17,8 +17,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def _add(rows: Tensor, left: Tensor, right: Tensor, scale: float = 1.0) -> Tensor:
+    """Add `scale · left @ right` to rows in place."""
+    add = rows.addmm_ if rows.ndim == 2 else rows.baddbmm_
+    return add(left, right, alpha=scale)
+
+
 class _Product(torch.autograd.Function):
-    """`x Wᵀ + b + scale · (x Aᵀ) Bᵀ` for rows x, W frozen."""
+    """`x Wᵀ + b + scale · (x Aᵀ) Bᵀ` for rows x, W frozen.
+
+    With a first dimension, x, A and B are those of several adapters, each with its own rows.
+    """
 
     @staticmethod
     def forward(
@@ -27,7 +36,7 @@ class _Product(torch.autograd.Function):
         low = x @ a.mT
         ctx.save_for_backward(x, w, a, b, low)
         ctx.scale = scale
-        return functional.linear(x, w, bias).addmm_(low, b.mT, alpha=scale)
+        return _add(functional.linear(x, w, bias), low, b.mT, scale)
 
     @staticmethod
     def backward(
@@ -37,12 +46,16 @@ class _Product(torch.autograd.Function):
         back = (gradient @ b).mul_(ctx.scale)
         to_x = None
         if ctx.needs_input_grad[0]:
-            to_x = (gradient @ w).addmm_(back, a)
+            to_x = _add(gradient @ w, back, a)
         return to_x, None, None, back.mT @ x, (gradient.mT @ low).mul_(ctx.scale), None
 
 
 class LowRankLinear(Linear):
-    """PEFT's LoRA layer on a linear one, with one adapter that is not merged."""
+    """PEFT's LoRA layer on a linear one, never merged.
+
+    When several adapters are active they do not add up: each has its share of the rows, all of
+    one length, in order.
+    """
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
         """The layer's output with the adapter's part; shape (..., output)."""
@@ -50,16 +63,24 @@ class LowRankLinear(Linear):
             plain: Tensor = super().forward(x)
             return plain
         base: Any = self.get_base_layer()
-        [name] = self.active_adapters
-        a, b = (low[name].weight.to(x.dtype) for low in (self.lora_A, self.lora_B))
-        dropout, scale = self.lora_dropout[name], self.scaling[name]
+        names = self.active_adapters
+        dropout, scale = self.lora_dropout[names[0]], self.scaling[names[0]]
+        a, b = (self._weights(low, x.dtype) for low in (self.lora_A, self.lora_B))
         if base.weight.requires_grad or (self.training and not isinstance(dropout, nn.Identity)):
             out: Tensor = base(x) + scale * (dropout(x) @ a.mT @ b.mT)
             return out
-        rows = x.reshape(-1, x.shape[-1])
+        rows = x.reshape(*a.shape[:-2], -1, x.shape[-1])
         out = _Product.apply(rows, base.weight, base.bias, a, b, scale)  # type: ignore[no-untyped-call]
         shaped: Tensor = out.view(*x.shape[:-1], -1)
         return shaped
+
+    def _weights(self, low: nn.ModuleDict, wide: torch.dtype) -> Tensor:
+        """A or B of the active adapter; of several, one above the other."""
+        layers: list[Any] = [low[name] for name in self.active_adapters]
+        if len(layers) == 1:
+            only: Tensor = layers[0].weight.to(wide)
+            return only
+        return torch.stack([layer.weight for layer in layers]).to(wide)
 
 
 def use_low_rank(config: LoraConfig) -> LoraConfig:

@@ -73,6 +73,21 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True)
+class Assignment:
+    """A model to be tuned.
+
+    Attributes:
+        prompts: Training examples.
+        seed: Decides initialisation, order and dropout.
+        folder: Existing and empty; weights and their proof are written into it.
+    """
+
+    prompts: Sequence[Prompt]
+    seed: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """Evidence of which weights answer.
 
@@ -119,6 +134,23 @@ class LanguageModel(Protocol):
         Raises:
             JobFailure: A loss that is not finite, LoRA B all zero after steps at a rate above 0,
                 no token that carries loss, or out of memory.
+        """
+
+    def at_once(self, prompts: Sequence[Prompt], recipe: Recipe) -> int:
+        """How many models it pays to tune at once; 1 where one keeps the device busy."""
+
+    def tune_together(
+        self, assignments: Sequence[Assignment], *, recipe: Recipe, progress: Progress
+    ) -> list[Tuning]:
+        """Tune several adapters in common batches; as `tune` one by one, but for rounding.
+
+        Args:
+            assignments: With equal numbers of prompts.
+            recipe: For all; LoRA without dropout.
+            progress: Told of all together.
+
+        Raises:
+            JobFailure: As `tune`, for any of them; nothing is made then.
         """
 
     def attach(self, folder: Path) -> Proof:

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +22,8 @@ from crosstune.models.forest import Forest, Memory, Slots, Tree, attends_forests
 
 Model = PreTrainedModel | PeftModel
 """A causal language model, adapters attached or not."""
+
+Item = TypeVar("Item")
 
 Place = tuple[int, int]
 """A tree and one of its nodes: where a next token is predicted."""
@@ -148,7 +150,7 @@ class Reader:
 
         Args:
             model: The base, or what is attached to it.
-            trees: Those of like size next to each other.
+            trees: In any order.
             places: Where; in any order.
             memory: What all trees follow, as `remember` gave it.
         """
@@ -267,21 +269,21 @@ def grown(rows: Sequence[Sequence[int]]) -> tuple[Tree, list[list[int]]]:
     return Tree(tokens, None if chain else parents), paths
 
 
-def runs(order: Sequence[int], cost: Callable[[int], int], budget: int) -> Iterator[list[int]]:
-    """Cut an order into runs whose summed cost stays within the budget.
+def runs(items: Sequence[Item], cost: Callable[[Item], int], budget: int) -> Iterator[list[Item]]:
+    """Cut a sequence into runs whose summed cost stays within the budget.
 
     Example:
         >>> list(runs([2, 0, 1], [3, 2, 5].__getitem__, 8))
         [[2, 0], [1]]
     """
-    run: list[int] = []
+    run: list[Item] = []
     spent = 0
-    for i in order:
-        if run and spent + cost(i) > budget:
+    for item in items:
+        if run and spent + cost(item) > budget:
             yield run
             run, spent = [], 0
-        run.append(i)
-        spent += cost(i)
+        run.append(item)
+        spent += cost(item)
     if run:
         yield run
 

@@ -12,9 +12,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import zip_longest
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from crosstune.errors import JobFailure
@@ -24,78 +26,97 @@ from crosstune.models.protocol import Progress, Tuning
 from crosstune.models.reading import Model, Reader, is_out_of_memory, runs
 from crosstune.models.recipe import Recipe
 
-_PIECE_TOKENS = 2048
+_PIECE_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Tokens of one piece of a batch; halved when it does not fit the memory."""
+
+_Row = tuple[list[int], int]
+"""Tokens of a training example, and the first one that carries loss."""
 
 
 def tune(
     model: Model,
-    lessons: Sequence[Encoded],
+    lessons: Sequence[Sequence[Encoded]],
     *,
     reader: Reader,
-    trained: Sequence[nn.Parameter],
+    trained: Sequence[Sequence[nn.Parameter]],
     recipe: Recipe,
-    seed: int,
+    seeds: Sequence[int],
     arithmetic: Callable[[], AbstractContextManager[None]],
     progress: Progress,
-) -> Tuning:
-    """Tune the given weights in place.
+) -> list[Tuning]:
+    """Tune weights in place: those of one model, or of several adapters at once.
 
     Args:
         model: The model, adapters attached or full; put into training mode here.
-        lessons: Encoded training examples.
+        lessons: Encoded training examples of each; as many of each.
         reader: How the model reads.
-        trained: Weights to change, in fp32.
+        trained: Weights of each to change, in fp32.
         recipe: How.
-        seed: Decides order and dropout (initialisation is the caller's).
+        seeds: Decide order and dropout (initialisation is the caller's).
         arithmetic: Context of each forward pass (its numeric type).
         progress: Told after each step, with loss and tokens/s.
 
     Raises:
         JobFailure: Nothing carries loss, a loss is not finite, or one example does not fit.
     """
-    starts = [1 if recipe.loss == "all" else lesson.start for lesson in lessons]
-    if not any(len(lesson.tokens) > s for lesson, s in zip(lessons, starts, strict=True)):
-        raise JobFailure("no token of the training examples carries loss")
-    steps = [
-        step
-        for epoch in range(recipe.epochs)
-        for step in epoch_batches(len(lessons), recipe.batch_size, (seed, epoch))
+    rows = [
+        [(x.tokens, 1 if recipe.loss == "all" else x.start) for x in examples]
+        for examples in lessons
     ]
+    carrying = [sum(max(0, len(tokens) - start) for tokens, start in part) for part in rows]
+    if not all(carrying):
+        raise JobFailure("no token of the training examples carries loss")
+    orders = [
+        [
+            batch
+            for epoch in range(recipe.epochs)
+            for batch in epoch_batches(len(part), recipe.batch_size, (seed, epoch))
+        ]
+        for part, seed in zip(rows, seeds, strict=True)
+    ]
+    steps = len(orders[0])
     shared = 0
-    if reader.packs:
-        shared = shared_beginning([lesson.tokens for lesson in lessons], starts)
-    optimizer = _adamw(trained, recipe)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factors(recipe, len(steps)))
-    torch.manual_seed(seed)
+    if reader.packs and len(rows) == 1:
+        shared = shared_beginning(
+            [tokens for tokens, _ in rows[0]], [start for _, start in rows[0]]
+        )
+    optimizer = _adamw([p for part in trained for p in part], recipe)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factors(recipe, steps))
+    torch.manual_seed(seeds[0])
     model.train()
     losses: list[Tensor] = []
-    read, began, piece = 0, time.perf_counter(), _PIECE_TOKENS
-    for number, step in enumerate(steps, 1):
-        rows = [(lessons[i].tokens, starts[i]) for i in step]
-        loss, piece = _step_gradient(model, reader, rows, shared, piece, arithmetic)
+    read, began, piece = 0, time.perf_counter(), _PIECE_TOKENS[reader.base.device.type]
+    for number, batch in enumerate(zip(*orders, strict=True), 1):
+        step = [[part[i] for i in chosen] for part, chosen in zip(rows, batch, strict=True)]
+        loss, piece = _step_gradient(model, reader, step, shared, piece, arithmetic)
         losses.append(loss)
         if recipe.clip:
-            nn.utils.clip_grad_norm_(trained, recipe.clip)
+            for part in trained:
+                nn.utils.clip_grad_norm_(part, recipe.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
         # One step behind, so that a GPU has work while its last result is waited for.
-        known = _finite(losses, max(number - 1, 1), len(steps))
-        read += sum(len(tokens) for tokens, _ in rows)
+        known = _finite(losses, max(number - 1, 1), steps)
+        read += sum(len(tokens) for part in step for tokens, _ in part)
         rate = read / (time.perf_counter() - began)
-        progress(number, len(steps), f"loss {known:.3f}, {rate:.0f} tokens/s")
-    _finite(losses, len(losses), len(steps))
+        progress(number, steps, f"loss {known:.3f}, {rate:.0f} tokens/s")
+    _finite(losses, steps, steps)
     model.eval()
-    return Tuning(
-        losses=tuple(torch.stack(losses).tolist()),
-        examples=len(lessons),
-        tokens=read,
-        loss_tokens=recipe.epochs
-        * sum(len(x.tokens) - s for x, s in zip(lessons, starts, strict=True)),
-        truncated=sum(lesson.truncated for lesson in lessons),
-        seconds=time.perf_counter() - began,
-    )
+    seconds = time.perf_counter() - began
+    return [
+        Tuning(
+            losses=tuple(curve),
+            examples=len(examples),
+            tokens=recipe.epochs * sum(len(x.tokens) for x in examples),
+            loss_tokens=recipe.epochs * tokens,
+            truncated=sum(x.truncated for x in examples),
+            seconds=seconds,
+        )
+        for examples, tokens, curve in zip(
+            lessons, carrying, torch.stack(losses).T.tolist(), strict=True
+        )
+    ]
 
 
 def epoch_batches(examples: int, size: int, seed: int | tuple[int, ...]) -> Iterator[list[int]]:
@@ -145,8 +166,8 @@ def _adamw(trained: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optim
 
 
 def _finite(losses: Sequence[Tensor], number: int, steps: int) -> float:
-    """The loss of a step."""
-    loss = float(losses[number - 1])
+    """The mean loss of a step."""
+    loss = float(losses[number - 1].mean())
     if not math.isfinite(loss):
         raise JobFailure(f"the loss is {loss} at step {number} of {steps}; tune slower")
     return loss
@@ -155,48 +176,60 @@ def _finite(losses: Sequence[Tensor], number: int, steps: int) -> float:
 def _step_gradient(
     model: Model,
     reader: Reader,
-    rows: list[tuple[list[int], int]],
+    step: list[list[_Row]],
     shared: int,
     piece: int,
     arithmetic: Callable[[], AbstractContextManager[None]],
-) -> tuple[Tensor, int]:
-    """Gradient of the mean loss over all loss tokens of a batch, and the piece that fitted."""
-    rows = sorted((row for row in rows if len(row[0]) > row[1]), key=lambda row: -len(row[0]))
-    total = sum(len(tokens) - start for tokens, start in rows)
-    if total == 0:
-        return torch.zeros(()), piece
+) -> tuple[Float[Tensor, " models"], int]:
+    """Gradient of each model's mean loss a token of its batch, and the piece that fitted."""
+    device = reader.base.device
+    step = [sorted((row for row in part if len(row[0]) > row[1]), key=_longest) for part in step]
+    totals = [sum(len(tokens) - start for tokens, start in part) for part in step]
+    weights = torch.tensor([1 / max(1, total) for total in totals]).to(device, non_blocking=True)
+    nothing: list[_Row] = []
     while True:
+        summed = torch.zeros(len(step), device=device)
         try:
-            losses = []
-            for part in runs(range(len(rows)), lambda i: len(rows[i][0]), piece):
+            cuts = [runs(part, lambda row: len(row[0]), piece // len(step)) for part in step]
+            for parts in zip_longest(*cuts, fillvalue=nothing):
                 with arithmetic():
-                    loss = _piece_loss(model, reader, [rows[i] for i in part], shared) / total
-                loss.backward()  # type: ignore[no-untyped-call]
-                losses.append(loss.detach())
+                    loss = _piece_losses(model, reader, parts, shared) * weights
+                loss.sum().backward()  # type: ignore[no-untyped-call]
+                summed += loss.detach()
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             model.zero_grad(set_to_none=True)
-            if piece < len(rows[0][0]):
+            if piece < max(len(part[0][0]) for part in step if part):
                 raise JobFailure("one training example alone does not fit the memory") from None
             piece //= 2
         else:
-            return torch.stack(losses).sum(), piece
+            return summed, piece
 
 
-def _piece_loss(
-    model: Model, reader: Reader, rows: list[tuple[list[int], int]], shared: int
-) -> Tensor:
-    """Summed loss of a piece, in nats."""
-    memory = reader.remember(model, rows[0][0][:shared]) if shared else None
+def _longest(row: _Row) -> int:
+    return -len(row[0])
+
+
+def _piece_losses(
+    model: Model, reader: Reader, parts: Sequence[Sequence[_Row]], shared: int
+) -> Float[Tensor, " models"]:
+    """Summed loss of each model's part of a piece, in nats."""
+    memory = reader.remember(model, parts[0][0][0][:shared]) if shared else None
     # The last token is predicted, never read.
-    trees = [Tree(tokens[shared:-1]) for tokens, _ in rows]
-    places = [
-        (row, at - 1 - shared)
-        for row, (tokens, start) in enumerate(rows)
-        for at in range(start, len(tokens))
-    ]
-    targets = torch.tensor([token for tokens, start in rows for token in tokens[start:]])
+    nodes = [sum(len(tokens) - 1 - shared for tokens, _ in part) for part in parts]
+    trees: list[Tree] = []
+    places, targets, owners = [], [], []
+    for model_number, part in enumerate(parts):
+        for tokens, start in part:
+            places += [(len(trees), at - 1 - shared) for at in range(start, len(tokens))]
+            targets += tokens[start:]
+            owners += [model_number] * (len(tokens) - start)
+            trees.append(Tree(tokens[shared:-1]))
+        if missing := max(nodes) - nodes[model_number]:
+            # Every adapter has as many rows; nobody reads what stands in these.
+            trees.append(Tree([0] * missing))
     logits = reader.logits(model, trees, places, memory=memory)
-    targets = targets.to(logits.device, non_blocking=True)
-    return nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+    at = torch.tensor([targets, owners]).to(logits.device, non_blocking=True)
+    losses = nn.functional.cross_entropy(logits.float(), at[0], reduction="none")
+    return losses.new_zeros(len(parts)).index_add(0, at[1], losses)

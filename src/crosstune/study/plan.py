@@ -310,7 +310,7 @@ def _unknown(study: Study, known: dict[str, Task]) -> list[str]:
     problems = []
     for place, name, ways in uses:
         if name not in known:
-            hint = did_you_mean(name, known)
+            hint = did_you_mean(name, [*known, *tasks.hub_names()])
             problems.append(f"{place}: there is no task called '{name}'.{hint}")
             continue
         variants = known[name].prompts

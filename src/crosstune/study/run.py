@@ -98,6 +98,7 @@ def _work(
     )
     reporter.begin(sum(_work_of(job, store) for job in jobs))
     try:
+        worker.tune_ahead(jobs)
         for _ in executors["local"].map(worker.run, jobs):
             pass
     finally:

@@ -26,7 +26,15 @@ from crosstune.errors import (
     ProofFailure,
     StoreFailure,
 )
-from crosstune.models import ChoiceAnswer, LanguageModel, Progress, Proof, TextAnswer
+from crosstune.models import (
+    Assignment,
+    ChoiceAnswer,
+    LanguageModel,
+    Progress,
+    Proof,
+    TextAnswer,
+    Tuning,
+)
 from crosstune.results.outcomes import Outcome, write_outcomes
 from crosstune.results.store import Store
 from crosstune.study.estimate import asking_work, tuning_work
@@ -101,7 +109,7 @@ class Worker:
             except DamagedFile as error:
                 self.reporter.say(f"{job.title}: {error}; it is tuned again")
                 self.store.discard("adapters", job.key)
-        self.store.put("adapters", job.key, lambda folder: self._tune(job, folder))
+        self._tune_all([job], {})
         folder = self.store.entry("adapters", job.key)
         if folder is None:
             raise JobFailure("the adapter was damaged while it was stored")
@@ -115,13 +123,55 @@ class Worker:
             raise ProofFailure("the weights that were attached are not those of this job")
         return proof
 
-    def _tune(self, job: Job, folder: Path) -> None:
-        assert job.recipe is not None
-        assert job.seed is not None
-        progress = self.reporter.stage(f"{job.title}: tuning", units=tuning_work(job))
-        tuning = self.model.tune(
-            job.prompts, recipe=job.recipe, seed=job.seed, folder=folder, progress=progress
+    def tune_ahead(self, jobs: Sequence[Job]) -> None:
+        """Tune what is not stored of these jobs, those alike together where that pays.
+
+        What fails here is tuned by itself when its job runs, so that one failure is one job's.
+        """
+        missing = [
+            job
+            for job in jobs
+            if job.recipe is not None and job.key not in self.store.names("adapters")
+        ]
+        while missing:
+            first = missing[0]
+            assert first.recipe is not None
+            alike = [job for job in missing if _alike(job, first)]
+            group = alike[: self.model.at_once(first.prompts, first.recipe)]
+            if len(group) > 1:
+                try:
+                    self._tune_all(group, {})
+                except (CrosstuneError, RuntimeError) as error:
+                    if isinstance(error, StoreFailure):
+                        raise
+                    self.reporter.say(f"{len(group)} models are tuned one by one now: {error}")
+            missing = [job for job in missing if job not in group]
+
+    def _tune_all(self, jobs: Sequence[Job], folders: dict[str, Path]) -> None:
+        """Open an entry for every job, one inside the other, then tune them together."""
+        if len(folders) < len(jobs):
+            job = jobs[len(folders)]
+
+            def fill(folder: Path) -> None:
+                self._tune_all(jobs, folders | {job.key: folder})
+
+            self.store.put("adapters", job.key, fill)
+            return
+        first = jobs[0]
+        assert first.recipe is not None
+        title = f"{len(jobs)} models together" if len(jobs) > 1 else first.title
+        reports = self.model.tune_together(
+            [Assignment(job.prompts, job.seed or 0, folders[job.key]) for job in jobs],
+            recipe=first.recipe,
+            progress=self.reporter.stage(
+                f"{title}: tuning", units=sum(tuning_work(job) for job in jobs)
+            ),
         )
+        for job, tuning in zip(jobs, reports, strict=True):
+            self._record(job, folders[job.key], tuning, together=len(jobs))
+
+    def _record(self, job: Job, folder: Path, tuning: Tuning, *, together: int) -> None:
+        assert job.recipe is not None
         record = {
             "key": job.key,
             "source": job.source,
@@ -130,6 +180,7 @@ class Worker:
             "ingredients": job.ingredients,
             "dropped": job.dropped,
             "tuning": asdict(tuning),
+            "tuned_together": together,
             "proof": asdict(self.model.attach(folder)),
             "versions": dict(self.versions),
         }
@@ -243,6 +294,16 @@ def without_paths(text: str) -> str:
         'cannot read a.bin: 3/4'
     """
     return re.sub(r"(?<![\w.])(?:/[^\s/'\"]+)+/", "", text)
+
+
+def _alike(job: Job, other: Job) -> bool:
+    """Whether two jobs can be tuned in common batches: same recipe, as many steps."""
+    assert job.recipe is not None
+    assert other.recipe is not None
+    named = {"name": ""}
+    return len(job.prompts) == len(other.prompts) and (
+        job.recipe.model_copy(update=named) == other.recipe.model_copy(update=named)
+    )
 
 
 def _outcomes(question: Question, answers: Sequence[Answer]) -> list[Outcome]:

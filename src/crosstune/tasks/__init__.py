@@ -3,6 +3,7 @@
 | name | what it is |
 |---|---|
 | `load` | the embedded tasks and the user's files, by name |
+| `hub_names` | names of the tasks whose rows are on the Hub |
 | `Task`, `Wording` | a task and one of its prompt variants, as values |
 | `Example`, `Prompt`, `Condition` | a row, what a model is asked, how a target is asked |
 | `examples`, `Examples` | a split, read and worded |
@@ -18,7 +19,7 @@ from crosstune.tasks.checking import check
 from crosstune.tasks.definition import Wording
 from crosstune.tasks.example import ChatTemplate, Condition, Example, Prompt
 from crosstune.tasks.leakage import Leakage, leakage
-from crosstune.tasks.loading import load
+from crosstune.tasks.loading import hub_names, load
 from crosstune.tasks.metrics import METRICS
 from crosstune.tasks.rendering import prompts
 from crosstune.tasks.scoring import answer, outcome
@@ -39,6 +40,7 @@ __all__ = [
     "check",
     "demonstrations",
     "examples",
+    "hub_names",
     "leakage",
     "load",
     "outcome",

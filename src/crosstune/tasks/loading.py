@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ import yaml
 from crosstune.errors import InputError
 from crosstune.tasks.task import Task, task_of
 from crosstune.tasks.templates import MAX_SIZE, size
+
+HUB = "hub."
+"""How the names of the tasks begin whose rows are on the Hub."""
 
 
 class PythonFunction(str):
@@ -37,6 +41,38 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("!function", lambda _, node: PythonFunction(node.value))
+
+
+class _Known(dict[str, Task]):
+    """Tasks by name; one of the Hub can be asked for by name, and is read when it first is.
+
+    Before that it is neither gone through nor counted: who names none reads no file of theirs.
+    """
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in hub_names()
+
+    def __missing__(self, name: str) -> Task:
+        if name not in hub_names():
+            raise KeyError(name)
+        folder = _shipped("hub")
+        self[name] = _read_task(folder / f"{name.removeprefix(HUB)}.yaml", folder)
+        return self[name]
+
+
+def _shipped(folder: str) -> Path:
+    return Path(__file__).resolve().parent / folder
+
+
+@functools.cache
+def hub_names() -> tuple[str, ...]:
+    """Names of the tasks whose rows are on the Hugging Face Hub, in order; reads no file.
+
+    Example:
+        >>> hub_names()[:2]
+        ('hub.ag_news', 'hub.amazon_polarity')
+    """
+    return tuple(sorted(HUB + path.stem for path in _shipped("hub").glob("[!_]*.yaml")))
 
 
 def read_yaml(path: Path) -> object:
@@ -73,13 +109,14 @@ def load(patterns: Sequence[str] = (), *, folder: Path) -> dict[str, Task]:
         folder: What patterns are relative to; includes may not leave it.
 
     Returns:
-        Tasks by name, the embedded ones first, each group in the order of its file names.
+        Tasks by name, the embedded ones first, each group in the order of its file names. Those of
+        `hub_names` can be had by name as well, unless the user has one of that name.
 
     Raises:
         InputError: Any problem of any file, all of them listed; two tasks of one name; a pattern
             that matches no file.
     """
-    library = Path(__file__).resolve().parent / "library"
+    library = _shipped("library")
     found = dict.fromkeys(sorted(library.glob("[!_]*.yaml")), library)  # with the includes' limit
     problems: list[str] = []
     for pattern in patterns:
@@ -102,7 +139,7 @@ def load(patterns: Sequence[str] = (), *, folder: Path) -> dict[str, Task]:
         tasks.setdefault(task.name, task)
     if problems:
         raise InputError("The tasks cannot be loaded", problems)
-    return tasks
+    return _Known(tasks)
 
 
 def _matches(pattern: str, folder: Path) -> list[Path]:
