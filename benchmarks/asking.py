@@ -90,11 +90,13 @@ def context_of(harness: Any, prompt: Prompt) -> str:
     return str(harness.apply_chat_template(turns)) + prompt.context
 
 
-def sides(numeric_type: str, folder: Path) -> tuple[models.LanguageModel, Any, float]:
+def sides(
+    numeric_type: str, folder: Path, *, tuned_on: str = TUNED_ON
+) -> tuple[models.LanguageModel, Any, float]:
     """Both with the same adapter, and the seconds the harness takes to start."""
     reference = models.resolve(MODEL, revision=None, folder=folder)
     model = models.load(reference, numeric_type=numeric_type, device="cpu")
-    task = tasks.load([str(HERE / "tasks" / "*.yaml")], folder=HERE)[TUNED_ON]
+    task = tasks.load([str(HERE / "tasks" / "*.yaml")], folder=HERE)[tuned_on]
     lessons = tasks.prompts(task, tasks.subset(tasks.examples(task, "train").items, 64, seed=0))
     adapter = folder / "adapter"
     adapter.mkdir()

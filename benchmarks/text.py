@@ -27,15 +27,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asking
 from asking import BATCH, BUDGET, HERE, WAYS, context_of, nothing, prompts_of, sides
 
 from crosstune import models, tasks
 from crosstune.tasks import Task
 from crosstune.tasks.example import Prompt
 
-# An adapter of a choice task answers every question with a word or two; this one writes.
-asking.TUNED_ON = "gsm8k"
+TUNED_ON = "gsm8k"
+"""An adapter of a choice task answers every question with a word or two; this one writes."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ def main() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as name:
         numeric_type = "float32" if given.part == "same" else "bfloat16"
-        model, harness, _ = sides(numeric_type, Path(name))
+        model, harness, _ = sides(numeric_type, Path(name), tuned_on=TUNED_ON)
         print(
             f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, "
             f"transformers {transformers.__version__}, lm_eval {lm_eval.__version__}, "

@@ -340,13 +340,14 @@ def plain_score(model: TorchModel, row: list[int], start: int) -> float:
 
 
 @given(
-    st.lists(st.integers(0, 1), max_size=20),
+    st.integers(8, 20),
     st.lists(st.lists(st.integers(0, 1), min_size=2, max_size=6), min_size=1, max_size=5),
-    st.integers(1, 20),
+    st.integers(9, 24),
 )
 def test_what_is_shared_is_the_longest_beginning_that_predicts_nothing(
-    common: list[int], ends: list[list[int]], start: int
+    length: int, ends: list[list[int]], start: int
 ) -> None:
+    common = [i % 3 for i in range(length)]
     rows = [common + end for end in ends]
     starts = [min(start + i, len(row) - 1) for i, row in enumerate(rows)]
     shared = encoding.shared_beginning(rows, starts)
@@ -378,6 +379,27 @@ def test_lessons_that_begin_alike_teach_the_same_read_once(
     whole = tuned(any_model, prompts, recipe, folders[1])
     assert len(lengths) == seen
     assert_same_tuning(once, whole, folders)
+
+
+def test_lessons_that_are_all_the_same_are_read_once_up_to_what_predicts(
+    model: TorchModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts, folders = beginning_alike(1, (" yes",)) * 12, [tmp_path / "once", tmp_path / "whole"]
+    lesson = model._encoder.lessons(prompts, max_tokens=512)[0]
+    lengths = remembered(monkeypatch)
+    read: list[int] = []
+    hook = model._base.get_input_embeddings().register_forward_hook(
+        lambda _m, inputs, _o: read.append(inputs[0].numel()) if torch.is_grad_enabled() else None
+    )
+    once = tuned(model, prompts, LORA, folders[0])
+    hook.remove()
+    steps = len(once.losses)
+    assert lengths == [lesson.start - 1] * steps
+    # The last token is predicted, never read.
+    behind = len(lesson.tokens) - 1 - lengths[0]
+    assert sum(read) == sum(lengths) + LORA.epochs * len(prompts) * behind
+    monkeypatch.setattr(encoding, "_WORTH_SHARING", 10**9)
+    assert_same_tuning(once, tuned(model, prompts, LORA, folders[1]), folders)
 
 
 def test_a_prompts_tree_reads_every_token_once(model: TorchModel) -> None:

@@ -21,6 +21,10 @@ from crosstune.models.protocol import Progress, TextAnswer
 from crosstune.models.reading import Model, Padded, Reader, output_at, runs
 
 
+_HELD_PER_BUDGET = 4
+"""Tokens whose keys and values are held cost memory but hardly time: this many budgets of them."""
+
+
 @torch.inference_mode()
 def generate(
     model: Model,
@@ -44,7 +48,7 @@ def generate(
         ends: Token ids that end a text.
         stop: Strings that end a text and are cut from it.
         max_new_tokens: Longest answer.
-        budget: Tokens in one batch, new ones included.
+        budget: Tokens read at once.
         progress: Told after each batch.
     """
     tail = max((len(s.encode()) for s in stop), default=0) + 1
@@ -61,7 +65,12 @@ def generate(
     shared = shared_beginning(rows, [len(row) for row in rows]) if reader.packs else 0
     with reader.reading():
         before = reader.remember(model, rows[0][:shared]) if shared else None
-        for batch in runs(order, lambda i: len(rows[i]) + max_new_tokens, budget):
+
+        def cost(i: int) -> int:
+            read, held = len(rows[i]) - shared, len(rows[i]) + max_new_tokens
+            return max(read, held // _HELD_PER_BUDGET)
+
+        for batch in runs(order, cost, budget):
             texts: _Texts = _Padded(model, reader)
             if reader.packs:
                 texts = _Packed(model, reader, before, max_new_tokens)
