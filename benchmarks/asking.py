@@ -116,6 +116,35 @@ def sides(
     return model, harness, time.perf_counter() - begin
 
 
+def product_rate(numeric_type: str) -> float:
+    """Floating-point operations a second of a large matrix product, the best of five."""
+    import torch
+
+    matrix = torch.ones(4096, 4096, dtype=getattr(torch, numeric_type))
+    seconds = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        matrix @ matrix
+        seconds.append(time.perf_counter() - begin)
+    return 2 * 4096**3 / min(seconds)
+
+
+def weights_of(model: Any) -> int:
+    """Weights of the model's layers: those that each token meets."""
+    body = model._base.get_decoder()
+    embedded = model._base.get_input_embeddings().weight.numel()
+    return sum(p.numel() for p in body.parameters()) - embedded
+
+
+def needed(model: Any, prompts: Sequence[Prompt]) -> int:
+    """Floating-point operations that cannot be avoided: every token once through the layers."""
+    from crosstune.models.reading import grown
+
+    rows = model._encoder.alternatives(prompts)
+    tokens = sum(len(grown([row[:-1] for row in one.rows])[0]) for one in rows)
+    return 2 * tokens * weights_of(model)
+
+
 def chosen(names: str) -> Iterator[tuple[str, Task]]:
     """The choice tasks, or those that are named."""
     known = tasks.load([str(HERE / "tasks" / "*.yaml")], folder=HERE)
@@ -151,8 +180,10 @@ def fast(model: models.LanguageModel, harness: Any, *, names: str, rows: int) ->
     print("| task | rows | choices a row | words a prompt | crosstune | harness | ratio |")
     print("|---|---|---|---|---|---|---|")
     mine = other = 0.0
+    work = 0
     for name, task in chosen(names):
         prompts = prompts_of(task, rows=rows, shots=0, chat_template="none")
+        work += needed(model, prompts)
         ours(model, prompts[:2])
         theirs(harness, prompts[:2])
         left, right = ours(model, prompts), theirs(harness, prompts)
@@ -165,6 +196,11 @@ def fast(model: models.LanguageModel, harness: Any, *, names: str, rows: int) ->
         )
         mine, other = mine + left.seconds, other + right.seconds
     print(f"\nall: crosstune {mine:.0f} s, harness {other:.0f} s, ratio {other / mine:.1f}")
+    rate, product = work / mine, product_rate("bfloat16")
+    print(
+        f"every token once through the layers: {rate / 1e9:.0f} GFLOP/s, {rate / product:.0%} of "
+        f"the {product / 1e9:.0f} GFLOP/s of a matrix product"
+    )
 
 
 def main() -> None:

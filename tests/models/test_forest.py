@@ -14,9 +14,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from crosstune.models import forest
+from crosstune.models import attention, forest
+from crosstune.models.attention import Heads, reading
 from crosstune.models.engine import TorchModel
-from crosstune.models.forest import Forest, Heads, Memory, Tree, current
+from crosstune.models.forest import Forest, Memory, Tree
 from crosstune.models.reading import Place, Reader, grown
 
 PREFIXES = [[], [7, 9, 11], list(range(40, 60))]
@@ -260,7 +261,7 @@ def asked(layer: int) -> Any:
     """Attention as a layer of transformers finds and calls it."""
     module: Any = nn.Module()
     module.layer_idx = layer
-    return partial(ALL_ATTENTION_FUNCTIONS[forest.NAME], module)
+    return partial(ALL_ATTENTION_FUNCTIONS[attention.NAME], module)
 
 
 @pytest.mark.parametrize("cap", [None, 1.5])
@@ -283,7 +284,7 @@ def test_attention_is_the_textbooks(
     options: dict[str, Any] = {"scaling": 0.3, "sliding_window": window, "softcap": cap}
     batch = Forest.of(trees, heads=6, device=torch.device("cpu"), before=memory)
     rows = [x[length:].transpose(0, 1)[None] for x in (q, k, v)]
-    with current(batch):
+    with reading(batch):
         found, _ = asked(3)(*rows, None, **options)
     first, expected = length, []
     for tree in trees:
@@ -298,7 +299,7 @@ def test_the_usual_scale_is_that_of_the_width() -> None:
     torch.manual_seed(0)
     q, k, v = (torch.randn(1, 2, 9, 16) for _ in range(3))
     batch = Forest.of([Tree([1] * 9)], heads=2, device=torch.device("cpu"))
-    with current(batch):
+    with reading(batch):
         found, _ = asked(0)(q, k, v, None)
     expected = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
     torch.testing.assert_close(found, expected.transpose(1, 2))
@@ -308,20 +309,20 @@ def test_the_usual_scale_is_that_of_the_width() -> None:
 @pytest.mark.parametrize("prefix", [0, 6])
 @pytest.mark.parametrize("kinds", [("chain",), ("seldom", "often", "roots")], ids=len)
 def test_fused_attention_is_that_of_two_products(
-    kinds: tuple[str, ...], prefix: int, window: int | None
+    kinds: tuple[str, ...], prefix: int, window: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What an accelerator computes, here on the CPU: every shared head, padding left out."""
+    """What an accelerator computes, here on the CPU."""
     chance = random.Random(4)
     trees = [random_tree(chance, size, chance.choice(kinds)) for size in (9, 9, 14)]
     torch.manual_seed(0)
-    queries = 2 * torch.randn(3, 6, 14, 5, dtype=torch.float64)
-    keys, values = (torch.randn(3, 2, prefix + 14, w, dtype=torch.float64) for w in (5, 7))
-    group = forest._group(trees, [tree.depths() for tree in trees], prefix, torch.device("cpu"))
-    heads = Heads(0, queries, keys, values, 0.3, window, None)
-    fused = forest._fused(queries, keys, values, group, heads)
-    bias = group.bias(window, torch.float64, 3)
-    stacked = queries.view(3, 2, 3 * 14, 5)
-    plain = forest._seen(stacked, keys, values, bias, 0.3, None).view(3, 6, 14, 7)
-    for row, tree in enumerate(trees):
-        nodes = slice(0, len(tree))
-        torch.testing.assert_close(fused[row, :, nodes], plain[row, :, nodes])
+    q, k, v = (
+        2 * torch.randn(prefix + 32, heads, width, dtype=torch.float64)
+        for heads, width in ((6, 5), (2, 5), (2, 7))
+    )
+    memory = Memory(prefix, {0: (k[:prefix], v[:prefix])}) if prefix else None
+    batch = Forest.of(trees, heads=6, device=torch.device("cpu"), before=memory)
+    heads = Heads(0, q[prefix:], k[prefix:], v[prefix:], 0.3, window, None, 0.0)
+    plain = batch.attend(heads)
+    monkeypatch.setattr(forest, "_fuses", lambda _: True)
+    monkeypatch.setattr(forest, "plain", None)
+    torch.testing.assert_close(batch.attend(heads), plain)

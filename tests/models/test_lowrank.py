@@ -14,7 +14,8 @@ from peft.tuners import lora
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from crosstune.models import adapters
+from crosstune.errors import JobFailure
+from crosstune.models import adapters, lowrank
 from crosstune.models.engine import TorchModel
 from crosstune.models.lowrank import LowRankLinear, use_low_rank
 from crosstune.models.recipe import Recipe
@@ -107,7 +108,9 @@ def learned(layer: Any) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("shape", [(6, 7), (1, 6, 7), (2, 3, 7)], ids=len)
-def test_several_adapters_have_each_their_share_of_the_rows(shape: tuple[int, ...]) -> None:
+def test_several_adapters_have_each_their_share_of_the_rows(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a row is told and teaches is what PEFT says with its adapter alone."""
     layers = []
     for config in (use_low_rank(settings(0.0)), settings(0.0)):
@@ -121,6 +124,9 @@ def test_several_adapters_have_each_their_share_of_the_rows(shape: tuple[int, ..
     (together, ours), (_, peft) = layers
     together.base_model.set_adapter(["default", "other"])
     x = torch.randn(shape, dtype=torch.float64)
+    with pytest.raises(JobFailure, match="one model at a time"):
+        taught(ours, x)  # rows that nobody says belong to both
+    monkeypatch.setattr(lowrank, "nodes_read", lambda: 6)
     found = taught(ours, x)
     for name, rows in (("default", slice(0, 3)), ("other", slice(3, 6))):
         peft.set_adapter(name)

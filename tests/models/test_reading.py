@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from crosstune.models import adapters, asking, encoding, forest, reading, tuning
+from crosstune.models import adapters, asking, attention, encoding, reading, tuning
 from crosstune.models.engine import TorchModel
 from crosstune.models.forest import Tree
 from crosstune.models.protocol import Tuning
@@ -81,12 +81,24 @@ def test_packed_and_padded_reading_say_the_same(
     torch.testing.assert_close(padded, expected, atol=1e-4, rtol=0)
 
 
+LONG = {
+    "rope_type": "longrope",
+    "rope_theta": 10_000.0,
+    "short_factor": [1.0] * 4,
+    "long_factor": [2.0] * 4,
+    "factor": 2.0,
+    "original_max_position_embeddings": 64,
+}
+"""Positions that mean something else once a batch has a text of more than 64 tokens."""
+
+
 @pytest.mark.parametrize(
     ("architecture", "config"),
     [
         ("bloom", {}),
         ("mamba", {}),
-        ("gpt_neox", {"attention_dropout": 0.1}),
+        ("phi3", {"num_key_value_heads": 2, "pad_token_id": 1, "rope_parameters": LONG}),
+        ("phimoe", {"num_key_value_heads": 2, "num_local_experts": 2, "sliding_window": 20}),
         ("llama4_text", {"num_local_experts": 2, "head_dim": 8, "num_key_value_heads": 2}),
         ("gpt_oss", {"num_local_experts": 4, "num_key_value_heads": 2, "head_dim": 8}),
     ],
@@ -116,7 +128,7 @@ def test_trees_that_see_each_other_are_found_out(
     base: Any = copy.deepcopy(any_model._base)
     base.to(numeric_type)
     assert Reader(base).packs
-    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, forest.NAME, everyone)
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, attention.NAME, everyone)
     assert not Reader(base).packs
 
 
@@ -136,19 +148,19 @@ def test_attention_is_given_back_also_after_an_error(any_model: TorchModel) -> N
     base = any_model._base
     usual = base.config._attn_implementation
     with any_model._reader.reading():
-        assert base.config._attn_implementation == forest.NAME != usual
+        assert base.config._attn_implementation == attention.NAME != usual
     assert base.config._attn_implementation == usual
     with pytest.raises(KeyError), any_model._reader.reading():
         raise KeyError
     assert base.config._attn_implementation == usual
-    assert forest._current.get() is None
+    assert attention._current.get() is None
 
 
 def test_a_failed_batch_leaves_no_trace(any_model: TorchModel) -> None:
     expected = alone(any_model._base, ROWS)
     with pytest.raises(IndexError), any_model._reader.reading():
         any_model._reader.logits(any_model._base, [Tree([5, 6])], [(0, 99)])
-    assert forest._current.get() is None
+    assert attention._current.get() is None
     assert torch.equal(alone(any_model._base, ROWS), expected)
 
 
@@ -424,3 +436,14 @@ def test_batches_do_not_change_answers_behind_a_shared_beginning(
     np.testing.assert_allclose(
         asked(any_model, prompts, budget), asked(any_model, prompts), atol=1e-4
     )
+
+
+def test_a_model_that_does_not_fit_is_not_taken_for_one_that_cannot_be_packed(
+    any_model: TorchModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(type(any_model._base), "forward", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        Reader(any_model._base)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from crosstune import Condition, Study, run
 from crosstune.errors import JobFailure
@@ -15,8 +17,9 @@ from crosstune.models import Assignment, adapters
 from crosstune.models.engine import TorchModel
 from crosstune.models.protocol import Tuning
 from crosstune.models.recipe import Recipe
-from models_support import choice_prompts, quiet
-from tiny import tiny_model
+from crosstune.tasks.example import Prompt
+from models_support import choice_prompts, load, quiet
+from tiny import _SHARED, tiny_model, tiny_tokenizer
 
 RECIPE = Recipe(learning_rate=1e-2, batch_size=8, epochs=2, rank=4, alpha=8)
 SETS = (
@@ -121,7 +124,7 @@ def test_a_study_tunes_alike_jobs_together_and_says_so(
     assert one.is_complete
     assert two.is_complete
     for a, b in zip(one.rows, two.rows, strict=True):
-        assert (a.source, a.target, a.score) == (b.source, b.target, b.score)
+        assert (a.source, a.target, a.base, a.score) == (b.source, b.target, b.base, b.score)
 
 
 def test_a_failure_among_several_is_one_jobs_alone(
@@ -145,3 +148,62 @@ def test_a_failure_among_several_is_one_jobs_alone(
 
 def test_a_cpu_is_busy_with_one(model: TorchModel) -> None:
     assert model.at_once(SETS[0], RECIPE) == 1
+
+
+def built(folder: Path, architecture: str, **config: Any) -> TorchModel:
+    torch.manual_seed(0)
+    whole = AutoConfig.for_model(architecture, **{**_SHARED, **config})
+    AutoModelForCausalLM.from_config(whole).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return load(folder)
+
+
+def sized(words: int) -> list[Prompt]:
+    return [Prompt(f"p{i}", (), f"{i} is " + "a quiet joy " * words, (), " yes") for i in range(16)]
+
+
+def test_rows_that_fill_up_a_piece_stay_within_the_position_table(tmp_path: Path) -> None:
+    model = built(tmp_path / "opt", "opt", ffn_dim=48, word_embed_proj_dim=32, dropout=0.0)
+    recipe = RECIPE.model_copy(update={"batch_size": 16})
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    reports = model.tune_together(
+        [Assignment(sized(0), 0, tmp_path / "a"), Assignment(sized(12), 0, tmp_path / "b")],
+        recipe=recipe,
+        progress=quiet,
+    )
+    one = model.tune(sized(0), recipe=recipe, seed=0, folder=tmp_path / "c", progress=quiet)
+    np.testing.assert_allclose(reports[0].losses, one.losses, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config", "change"),
+    [
+        ("llama", {"num_key_value_heads": 2}, {"dropout": 0.1}),
+        ("llama", {"num_key_value_heads": 2}, {"method": "full"}),
+        ("llama", {"num_key_value_heads": 2, "attention_dropout": 0.1}, {}),
+        ("gpt2", {}, {}),  # drops, and its layers are no linear ones
+        ("bloom", {}, {}),
+        (
+            "gpt_neox",
+            {"tie_word_embeddings": False},
+            {"target_modules": ("lm_head", "query_key_value")},
+        ),
+    ],
+    ids=["dropout", "full", "the base drops", "gpt2", "bloom", "output layer"],
+)
+def test_what_would_come_out_otherwise_is_tuned_by_itself(
+    architecture: str, config: dict[str, Any], change: dict[str, Any], tmp_path: Path
+) -> None:
+    model = built(tmp_path / "model", architecture, **config)
+    recipe = Recipe.model_validate(RECIPE.model_dump() | {"rank": 2} | change)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(JobFailure, match="one model at a time"):
+        model.tune_together(
+            [Assignment(SETS[0], 0, tmp_path / "a"), Assignment(SETS[1], 1, tmp_path / "b")],
+            recipe=recipe,
+            progress=quiet,
+        )
+    model.tune(SETS[0], recipe=recipe, seed=0, folder=tmp_path / "c", progress=quiet)
+    assert model.attach(tmp_path / "c").distance_from_base > 0

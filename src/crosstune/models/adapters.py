@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from crosstune.errors import DamagedFile
+from crosstune.errors import DamagedFile, JobFailure
 from crosstune.models.lowrank import LowRankLinear, use_low_rank
+from crosstune.models.reading import Model
 from crosstune.models.reference import file_sha256
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -129,6 +133,47 @@ def lora_config(folder: Path) -> LoraConfig:
     except (OSError, ValueError, TypeError) as error:
         raise DamagedFile(f"adapter_config.json cannot be read ({error})") from None
     return use_low_rank(config)
+
+
+def inject(model: Model, config: LoraConfig, name: str) -> PeftModel:
+    """A fresh adapter on the model; its weights are fp32.
+
+    Raises:
+        JobFailure: There are no such modules, or they cannot be adapted.
+    """
+    try:
+        with _old_names_ignored():
+            if isinstance(model, PeftModel):
+                model.add_adapter(name, config, autocast_adapter_dtype=True)
+                return model
+            fresh = get_peft_model(model, config, adapter_name=name, autocast_adapter_dtype=True)
+    except ValueError as error:
+        raise JobFailure(f"target_modules: {str(error).splitlines()[0]}") from None
+    assert isinstance(fresh, PeftModel)
+    return fresh
+
+
+def put_on(base: PreTrainedModel, folder: Path) -> PeftModel:
+    """A stored adapter on the base, ready to answer."""
+    with _old_names_ignored():
+        return PeftModel.from_pretrained(
+            base,
+            str(folder),
+            config=lora_config(folder),
+            torch_device=str(base.device),
+            autocast_adapter_dtype=True,
+            local_files_only=True,
+        ).eval()
+
+
+@contextmanager
+def _old_names_ignored() -> Iterator[None]:
+    """PEFT asks transformers for properties by names that will go, and tells how it adapts the
+    transposed layers of GPT-2: not the user's to mend."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
+        yield
 
 
 def unwrap(model: nn.Module) -> None:

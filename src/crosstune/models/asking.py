@@ -55,6 +55,10 @@ class _Asked:
             ],
         )
 
+    def tokens(self, reader: Reader) -> int:
+        """What is read of it."""
+        return len(self.tree) if reader.packs else sum(map(len, self.tree.paths()))
+
     @property
     def places(self) -> list[int]:
         """Nodes that predict something."""
@@ -93,7 +97,7 @@ def score_choices(
     with reader.reading(), exact_output(reader.base):
         memory = reader.remember(model, prompts[0].rows[0][:shared]) if shared else None
         for batch in runs(
-            order, lambda i: max(len(asked[i].tree), dear * len(asked[i].places)), budget
+            order, lambda i: max(asked[i].tokens(reader), dear * len(asked[i].places)), budget
         ):
             trees = [asked[i].tree for i in batch]
             places = [(row, node) for row, i in enumerate(batch) for node in asked[i].places]

@@ -53,10 +53,12 @@ def shared_beginning(rows: Sequence[list[int]], starts: Sequence[int]) -> int:
         >>> shared_beginning([[7] * 20 + [1, 2], [7] * 20 + [3]], [21, 20])
         19
     """
+    if len(rows) < 2:
+        return 0
     # What the first and the last in order share is shared by all.
     equal = takewhile(lambda pair: pair[0] == pair[1], zip(min(rows), max(rows), strict=False))
     common = min([sum(1 for _ in equal), *(start - 1 for start in starts)])
-    return common if common >= _WORTH_SHARING and len(rows) > 1 else 0
+    return common if common >= _WORTH_SHARING else 0
 
 
 class Encoder:

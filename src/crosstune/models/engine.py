@@ -7,7 +7,6 @@ taking an adapter or tuned weights off gives the base back bit for bit.
 from __future__ import annotations
 
 import platform
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -189,14 +188,16 @@ class TorchModel:
 
     def at_once(self, prompts: Sequence[Prompt], recipe: Recipe) -> int:
         """How many models it pays to tune at once; see the protocol."""
-        if recipe.method == "full" or recipe.dropout or not self._reader.packs:
-            return 1
-        if self._base.device.type == "cpu":
+        if self._base.device.type == "cpu" or not self._goes_together(recipe):
             return 1
         lessons = self._encoder.lessons(prompts[:64], max_tokens=recipe.max_tokens)
         tokens = recipe.batch_size * sum(len(x.tokens) for x in lessons) / max(1, len(lessons))
-        work = tokens * sum(p.numel() for p in self._base.parameters())
+        work = max(1, tokens) * sum(p.numel() for p in self._base.parameters())
         return max(1, min(_MOST_AT_ONCE, int(_BUSY / work)))
+
+    def _goes_together(self, recipe: Recipe) -> bool:
+        chance = recipe.dropout or self._reader.drops  # would fall otherwise than one by one
+        return recipe.method == "lora" and self._reader.packs and not chance
 
     def tune_together(
         self, assignments: Sequence[Assignment], *, recipe: Recipe, progress: Progress
@@ -207,6 +208,8 @@ class TorchModel:
             self._encoder.lessons(one.prompts, max_tokens=recipe.max_tokens) for one in assignments
         ]
         seeds = [one.seed for one in assignments]
+        if len(seeds) > 1 and not self._goes_together(recipe):
+            raise JobFailure("this model or recipe is tuned one model at a time")
         weights = self._masters() if recipe.method == "full" else self._lora(recipe, seeds)
         with weights as trained, self._reader.reading():
             reports = tuning.tune(
@@ -389,7 +392,7 @@ class TorchModel:
         try:
             for name, seed in zip(names, seeds, strict=True):
                 torch.manual_seed(seed)
-                self._inject(config, name)
+                self._model = adapters.inject(self._model, config, name)
             self._mixed = adapters.computes_mixed(self._model)
             if len(names) > 1:
                 if self._mixed:
@@ -402,16 +405,6 @@ class TorchModel:
             }
         finally:
             self.detach()
-
-    def _inject(self, config: LoraConfig, name: str) -> None:
-        try:
-            with _old_names_ignored():
-                if isinstance(self._model, PeftModel):
-                    self._model.add_adapter(name, config, autocast_adapter_dtype=True)
-                else:
-                    self._model = get_peft_model(self._base, config, autocast_adapter_dtype=True)
-        except ValueError as error:
-            raise JobFailure(f"target_modules: {str(error).splitlines()[0]}") from None
 
     @contextmanager
     def _masters(self) -> Iterator[dict[str, list[nn.Parameter]]]:
@@ -452,15 +445,7 @@ class TorchModel:
 
     def _put_on(self, folder: Path, tensors: dict[str, Tensor]) -> None:
         if (folder / adapters.ADAPTER_FILE).exists():
-            with _old_names_ignored():
-                self._model = PeftModel.from_pretrained(
-                    self._base,
-                    str(folder),
-                    config=adapters.lora_config(folder),
-                    torch_device=str(self._base.device),
-                    autocast_adapter_dtype=True,
-                    local_files_only=True,
-                ).eval()
+            self._model = adapters.put_on(self._base, folder)
             self._mixed = adapters.computes_mixed(self._model)
             return
         if missing := self._originals.keys() ^ tensors.keys():
@@ -479,14 +464,6 @@ class TorchModel:
             raise JobFailure("the tuned model's answers to the probe are not finite; tune slower")
         distance = float((said - self._bare.said).abs().max())
         self._record(digest, adapters.settings_sha256(folder), said, distance).write(folder)
-
-
-@contextmanager
-def _old_names_ignored() -> Iterator[None]:
-    """PEFT asks transformers for properties by names that will go: not the user's to mend."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
 
 
 @contextmanager

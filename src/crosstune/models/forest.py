@@ -12,19 +12,15 @@ Costs a copy of queries, keys and values, and scores of trees × heads × nodes�
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers import AttentionInterface, PreTrainedModel
 
-NAME = "crosstune_forest"
+from crosstune.models.attention import Heads, fused, plain
 
 _LIKE = 0.8
 """Trees of one group have at least this share of its largest one's nodes, where it matters."""
@@ -95,7 +91,7 @@ class Group:
     Attributes:
         trees: How many.
         size: Nodes of the largest one.
-        index: Place in the group of every node; padding repeats its tree's first one.
+        index: Place in the group of every node; any place for padding.
         inverse: Place in the rectangle of every node, in the batch's order.
         seen: Which nodes each node sees; None for chains, which see all before.
         depths: Of every node.
@@ -138,34 +134,18 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Heads:
-    """One layer's attention, as the model asks for it.
+class Memory:
+    """What was read of a batch.
 
     Attributes:
-        layer: Its number.
-        q: Queries, (nodes, heads, width).
-        k: Keys, (nodes, shared heads, width).
-        v: Values, (nodes, shared heads, depth).
-        scale: Factor of the scores.
-        window: Nodes that are seen at most, itself included; None for all.
-        softcap: Bound of the scores, drawn in smoothly; None for none.
+        length: Nodes of its chain.
+        layers: Keys and values by layer; as in `Heads`.
+        windows: Windows that its layers were asked to keep to.
     """
-
-    layer: int
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    scale: float
-    window: int | None
-    softcap: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Keys and values of a batch that was read, layer by layer; as in `Heads`."""
 
     length: int
     layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    windows: set[int | None] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +192,21 @@ class Forest:
         if order != list(range(len(trees))):
             ranges = torch.arange(len(ids)).split([len(tree) for tree in trees])  # type: ignore[no-untyped-call]
             there = torch.cat([ranges[i] for i in order])
-            nodes = (there.to(device), there.argsort().to(device))
-        return Forest(ids[None].to(device), positions[None].to(device), groups, nodes, before, kept)
+            nodes = (sent(there, device), sent(there.argsort(), device))
+        return Forest(
+            sent(ids[None], device), sent(positions[None], device), groups, nodes, before, kept
+        )
+
+    @property
+    def nodes(self) -> int:
+        """Tokens of all trees."""
+        return self.ids.shape[1]
 
     def attend(self, heads: Heads) -> Float[Tensor, "nodes heads depth"]:
         """Attention of every tree to itself and to what all trees follow."""
         if self.kept is not None:
             self.kept.layers[heads.layer] = (heads.k, heads.v)
+            self.kept.windows.add(heads.window)
         before = None if self.before is None else self.before.layers[heads.layer]
         if self.order is not None:
             parts = [_moved(rows, *self.order) for rows in (heads.q, heads.k, heads.v)]
@@ -229,8 +217,13 @@ class Forest:
             nodes = slice(first, first + len(group.inverse))
             q, k, v = heads.q[nodes], heads.k[nodes], heads.v[nodes]
             scores = q.shape[1] * len(group.index) * (group.prefix + group.size)
-            if learns and scores > _KEPT_SCORES:
-                part = checkpoint(_attend, q, k, v, group, before, heads, use_reentrant=False)
+            if learns and scores > _KEPT_SCORES and not _fuses(heads):
+                part = checkpoint(
+                    _attend,
+                    *(q, k, v, group, before, heads),
+                    use_reentrant=False,
+                    preserve_rng_state=bool(heads.dropout),
+                )
             else:
                 part = _attend(q, k, v, group, before, heads)
             written.append(part)
@@ -270,9 +263,7 @@ def _group(
         seen = torch.eye(size, dtype=torch.bool).repeat(len(trees), 1, 1)
     for row, tree in enumerate(trees):
         nodes = len(tree)
-        index[row] = first
         index[row, :nodes] = torch.arange(first, first + nodes)
-        deep[row] = prefix
         deep[row, :nodes] = prefix + torch.tensor(depths[row])
         inverse.append(torch.arange(row * size, row * size + nodes))
         if seen is not None:
@@ -281,12 +272,19 @@ def _group(
     return Group(
         trees=len(trees),
         size=size,
-        index=index.flatten().to(device),
-        inverse=torch.cat(inverse).to(device),
-        seen=None if seen is None else seen.to(device),
-        depths=deep.to(device),
+        index=sent(index.flatten(), device),
+        inverse=sent(torch.cat(inverse), device),
+        seen=None if seen is None else sent(seen, device),
+        depths=sent(deep, device),
         prefix=prefix,
     )
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; to a GPU without waiting for it."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 class _Lay(torch.autograd.Function):
@@ -308,33 +306,9 @@ def _moved(rows: Tensor, there: Tensor, back: Tensor) -> Tensor:
     return moved.view(len(rows), *rows.shape[1:])
 
 
-_current: ContextVar[Forest | Slots | None] = ContextVar("current", default=None)
-
-
-def _attention(
-    module: nn.Module,
-    query: Float[Tensor, "1 heads nodes width"],
-    key: Float[Tensor, "1 shared nodes width"],
-    value: Float[Tensor, "1 shared nodes depth"],
-    _: None,
-    *,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    **unknown: Any,
-) -> tuple[Float[Tensor, "1 nodes heads depth"], None]:
-    """Attention as transformers calls it; who sees whom stands in what is read at the moment."""
-    read = _current.get()
-    strange = [
-        name for name in ("s_aux", "sinks", "position_bias") if unknown.get(name) is not None
-    ]
-    if read is None or dropout or strange:
-        raise NotImplementedError(f"attention with {strange or dropout or 'nothing to read'}")
-    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    layer: Any = module.layer_idx
-    return read.attend(Heads(int(layer), q, k, v, scale, sliding_window, softcap))[None], None
+def _fuses(heads: Heads) -> bool:
+    """Whether torch has a kernel that never writes the scores down."""
+    return heads.q.is_cuda and heads.softcap is None
 
 
 def _attend(
@@ -360,147 +334,14 @@ def _attend(
     if before is not None:
         above = [x.transpose(0, 1).expand(trees, -1, -1, -1) for x in before]
         keys, values = torch.cat([above[0], keys], 2), torch.cat([above[1], values], 2)
-    if q.is_cuda and heads.softcap is None:
-        out = _fused(queries.flatten(1, 2), keys, values, group, heads)
+    if _fuses(heads):
+        chains = group.seen is None and not group.prefix
+        free = heads.window is None or heads.window > group.size
+        bias = None if chains and free else group.bias(heads.window, q.dtype, 1)
+        out = fused(queries.flatten(1, 2), keys, values, bias, heads)
     else:
         bias = group.bias(heads.window, q.dtype, share)
-        seen = _seen(queries.flatten(2, 3), keys, values, bias, heads.scale, heads.softcap)
-        out = seen.view(trees, shared * share, size, -1)
+        out = plain(queries.flatten(2, 3), keys, values, bias, heads)
+        out = out.view(trees, shared * share, size, -1)
     out = out.transpose(1, 2).reshape(trees * size, q.shape[1], -1)
     return out if full else out.index_select(0, group.inverse)
-
-
-def _seen(
-    queries: Float[Tensor, "trees shared rows width"],
-    keys: Float[Tensor, "trees shared columns width"],
-    values: Float[Tensor, "trees shared columns depth"],
-    bias: Tensor,
-    scale: float,
-    softcap: float | None,
-) -> Float[Tensor, "trees shared rows depth"]:
-    """Attention by two plain products: on a CPU faster than the fused one, way back most of all."""
-    flat = queries.flatten(0, 1)
-    across = keys.flatten(0, 1).mT
-    bias = bias.expand(*queries.shape[:2], -1, -1).reshape(len(flat), *bias.shape[2:])
-    if softcap is None:
-        scores = torch.baddbmm(bias, flat, across, alpha=scale)
-    else:
-        scores = torch.tanh(torch.bmm(flat, across) * (scale / softcap)) * softcap + bias
-    out = torch.bmm(torch.softmax(scores, dim=-1), values.flatten(0, 1))
-    return out.view(*queries.shape[:2], *out.shape[1:])
-
-
-def _fused(queries: Tensor, keys: Tensor, values: Tensor, group: Group, heads: Heads) -> Tensor:
-    """Attention by torch's fused kernels, for an accelerator."""
-    chains = group.seen is None and not group.prefix
-    if chains and (heads.window is None or heads.window > group.size):
-        return functional.scaled_dot_product_attention(
-            queries, keys, values, is_causal=True, scale=heads.scale, enable_gqa=True
-        )
-    share = queries.shape[1] // keys.shape[1]
-    keys, values = keys.repeat_interleave(share, 1), values.repeat_interleave(share, 1)
-    bias = group.bias(heads.window, queries.dtype, 1)
-    return functional.scaled_dot_product_attention(
-        queries, keys, values, attn_mask=bias.expand(len(queries), -1, -1, -1), scale=heads.scale
-    )
-
-
-@dataclass(slots=True)
-class Slots:
-    """Texts that are being written: keys and values of each, and room for more.
-
-    One token of every text is read at a time.
-
-    Attributes:
-        lengths: Tokens of each text that have been read.
-        layers: Keys and values by layer, each (texts, shared heads, room, width).
-    """
-
-    lengths: Int[Tensor, " texts"]
-    layers: dict[int, tuple[Tensor, Tensor]]
-    _biases: dict[int | None, Tensor] = field(default_factory=dict)
-
-    @staticmethod
-    def of(sizes: Sequence[int], room: int, *, before: Memory | None, own: Memory) -> Slots:
-        """Room for texts of these sizes that were read as chains behind what all follow."""
-        prefix = before.length if before is not None else 0
-        device = next(iter(own.layers.values()))[0].device
-        text = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-        place = torch.cat([torch.arange(prefix, prefix + size) for size in sizes])
-        text, place = text.to(device), place.to(device)
-
-        def laid(rows: Tensor, above: Tensor | None) -> Tensor:
-            slots = rows.new_zeros(len(sizes), prefix + max(sizes) + room, *rows.shape[1:])
-            slots[text, place] = rows
-            if above is not None:
-                slots[:, :prefix] = above
-            return slots.transpose(1, 2).contiguous()
-
-        layers = {}
-        for layer in list(own.layers):
-            pair = own.layers.pop(layer)  # not held twice
-            above = before.layers[layer] if before is not None else (None, None)
-            layers[layer] = (laid(pair[0], above[0]), laid(pair[1], above[1]))
-        return Slots(torch.tensor(sizes, device=device) + prefix, layers)
-
-    def keep(self, texts: Int[Tensor, " kept"]) -> None:
-        """Go on with these texts alone."""
-        self.lengths = self.lengths[texts]
-        self.layers = {n: (k[texts], v[texts]) for n, (k, v) in self.layers.items()}
-
-    def go_on(self) -> None:
-        """One more token of every text was read."""
-        self.lengths = self.lengths + 1
-        self._biases.clear()
-
-    def attend(self, heads: Heads) -> Float[Tensor, "texts heads depth"]:
-        """Attention of each text's newest token to its text."""
-        keys, values = self.layers[heads.layer]
-        texts, shared = len(heads.k), heads.k.shape[1]
-        every = torch.arange(texts, device=heads.k.device)
-        keys[every, :, self.lengths] = heads.k
-        values[every, :, self.lengths] = heads.v
-        bias = self._bias(heads.window, heads.q.dtype)
-        width = bias.shape[-1]
-        queries = heads.q.view(texts, shared, -1, heads.q.shape[-1])
-        bias = bias.expand(-1, -1, queries.shape[2], -1)
-        out = _seen(
-            queries, keys[:, :, :width], values[:, :, :width], bias, heads.scale, heads.softcap
-        )
-        return out.flatten(1, 2)
-
-    def _bias(self, window: int | None, numeric_type: torch.dtype) -> Tensor:
-        found = self._biases.get(window)
-        if found is None:
-            places = torch.arange(int(self.lengths.max()) + 1, device=self.lengths.device)
-            seen = places <= self.lengths[:, None]
-            if window is not None:
-                seen = seen & (places > self.lengths[:, None] - window)
-            found = torch.zeros(seen.shape, dtype=numeric_type, device=seen.device)
-            found = found.masked_fill_(~seen, float("-inf"))[:, None, None]
-            self._biases[window] = found
-        return found
-
-
-AttentionInterface.register(NAME, _attention)
-
-
-@contextmanager
-def attends_forests(base: PreTrainedModel) -> Iterator[None]:
-    """Until left, the base can read forests, and nothing else."""
-    usual = base.config._attn_implementation
-    base.set_attn_implementation(NAME)
-    try:
-        yield
-    finally:
-        base.set_attn_implementation(usual)
-
-
-@contextmanager
-def current(read: Forest | Slots) -> Iterator[None]:
-    """What is being read."""
-    token = _current.set(read)
-    try:
-        yield
-    finally:
-        _current.reset(token)

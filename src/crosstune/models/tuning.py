@@ -21,13 +21,16 @@ from torch import Tensor, nn
 
 from crosstune.errors import JobFailure
 from crosstune.models.encoding import Encoded, shared_beginning
-from crosstune.models.forest import Tree
+from crosstune.models.forest import Tree, sent
 from crosstune.models.protocol import Progress, Tuning
 from crosstune.models.reading import Model, Reader, is_out_of_memory, runs
 from crosstune.models.recipe import Recipe
 
 _PIECE_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Tokens of one piece of a batch; halved when it does not fit the memory."""
+
+_LOOK = 16
+"""Steps after which a GPU's losses are looked at."""
 
 _Row = tuple[list[int], int]
 """Tokens of a training example, and the first one that carries loss."""
@@ -59,24 +62,13 @@ def tune(
     Raises:
         JobFailure: Nothing carries loss, a loss is not finite, or one example does not fit.
     """
-    rows = [
-        [(x.tokens, 1 if recipe.loss == "all" else x.start) for x in examples]
-        for examples in lessons
-    ]
-    carrying = [sum(max(0, len(tokens) - start) for tokens, start in part) for part in rows]
-    if not all(carrying):
+    rows = [[(x.tokens, _start(x, recipe)) for x in examples] for examples in lessons]
+    if not all(any(len(tokens) > start for tokens, start in part) for part in rows):
         raise JobFailure("no token of the training examples carries loss")
-    orders = [
-        [
-            batch
-            for epoch in range(recipe.epochs)
-            for batch in epoch_batches(len(part), recipe.batch_size, (seed, epoch))
-        ]
-        for part, seed in zip(rows, seeds, strict=True)
-    ]
+    orders = [_order(len(part), recipe, seed) for part, seed in zip(rows, seeds, strict=True)]
     steps = len(orders[0])
     shared = 0
-    if reader.packs and len(rows) == 1:
+    if reader.packs and not reader.drops and len(rows) == 1:
         shared = shared_beginning(
             [tokens for tokens, _ in rows[0]], [start for _, start in rows[0]]
         )
@@ -85,7 +77,8 @@ def tune(
     torch.manual_seed(seeds[0])
     model.train()
     losses: list[Tensor] = []
-    read, began, piece = 0, time.perf_counter(), _PIECE_TOKENS[reader.base.device.type]
+    device, known = reader.base.device, math.nan
+    read, began, piece = 0, time.perf_counter(), _PIECE_TOKENS[device.type]
     for number, batch in enumerate(zip(*orders, strict=True), 1):
         step = [[part[i] for i in chosen] for part, chosen in zip(rows, batch, strict=True)]
         loss, piece = _step_gradient(model, reader, step, shared, piece, arithmetic)
@@ -96,27 +89,47 @@ def tune(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
-        # One step behind, so that a GPU has work while its last result is waited for.
-        known = _finite(losses, max(number - 1, 1), steps)
+        # A look waits for all that was given to a GPU, which then stands idle: not at every step.
+        if device.type == "cpu" or number % _LOOK == 0:
+            known = _finite(losses, steps)
         read += sum(len(tokens) for part in step for tokens, _ in part)
         rate = read / (time.perf_counter() - began)
         progress(number, steps, f"loss {known:.3f}, {rate:.0f} tokens/s")
-    _finite(losses, steps, steps)
+    _finite(losses, steps)
     model.eval()
     seconds = time.perf_counter() - began
+    curves = torch.stack(losses).T.tolist()
     return [
-        Tuning(
-            losses=tuple(curve),
-            examples=len(examples),
-            tokens=recipe.epochs * sum(len(x.tokens) for x in examples),
-            loss_tokens=recipe.epochs * tokens,
-            truncated=sum(x.truncated for x in examples),
-            seconds=seconds,
-        )
-        for examples, tokens, curve in zip(
-            lessons, carrying, torch.stack(losses).T.tolist(), strict=True
-        )
+        _report(examples, curve, recipe, seconds)
+        for examples, curve in zip(lessons, curves, strict=True)
     ]
+
+
+def _order(examples: int, recipe: Recipe, seed: int) -> list[list[int]]:
+    """The examples of every step."""
+    return [
+        batch
+        for epoch in range(recipe.epochs)
+        for batch in epoch_batches(examples, recipe.batch_size, (seed, epoch))
+    ]
+
+
+def _start(lesson: Encoded, recipe: Recipe) -> int:
+    """The first token that carries loss."""
+    return 1 if recipe.loss == "all" else lesson.start
+
+
+def _report(
+    lessons: Sequence[Encoded], losses: Sequence[float], recipe: Recipe, seconds: float
+) -> Tuning:
+    return Tuning(
+        losses=tuple(losses),
+        examples=len(lessons),
+        tokens=recipe.epochs * sum(len(x.tokens) for x in lessons),
+        loss_tokens=recipe.epochs * sum(max(0, len(x.tokens) - _start(x, recipe)) for x in lessons),
+        truncated=sum(x.truncated for x in lessons),
+        seconds=seconds,
+    )
 
 
 def epoch_batches(examples: int, size: int, seed: int | tuple[int, ...]) -> Iterator[list[int]]:
@@ -165,12 +178,13 @@ def _adamw(trained: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optim
     )
 
 
-def _finite(losses: Sequence[Tensor], number: int, steps: int) -> float:
-    """The mean loss of a step."""
-    loss = float(losses[number - 1].mean())
-    if not math.isfinite(loss):
-        raise JobFailure(f"the loss is {loss} at step {number} of {steps}; tune slower")
-    return loss
+def _finite(losses: Sequence[Tensor], steps: int) -> float:
+    """The last loss, if this and those of the steps before are finite."""
+    recent = torch.stack(list(losses[-_LOOK:])).mean(1).tolist()
+    for number, loss in enumerate(recent, len(losses) - len(recent) + 1):
+        if not math.isfinite(loss):
+            raise JobFailure(f"the loss is {loss} at step {number} of {steps}; tune slower")
+    return float(recent[-1])
 
 
 def _step_gradient(
@@ -185,7 +199,7 @@ def _step_gradient(
     device = reader.base.device
     step = [sorted((row for row in part if len(row[0]) > row[1]), key=_longest) for part in step]
     totals = [sum(len(tokens) - start for tokens, start in part) for part in step]
-    weights = torch.tensor([1 / max(1, total) for total in totals]).to(device, non_blocking=True)
+    weights = sent(torch.tensor([1 / max(1, total) for total in totals]), device)
     nothing: list[_Row] = []
     while True:
         summed = torch.zeros(len(step), device=device)
@@ -217,7 +231,8 @@ def _piece_losses(
     """Summed loss of each model's part of a piece, in nats."""
     memory = reader.remember(model, parts[0][0][0][:shared]) if shared else None
     # The last token is predicted, never read.
-    nodes = [sum(len(tokens) - 1 - shared for tokens, _ in part) for part in parts]
+    sizes = [[len(tokens) - 1 - shared for tokens, _ in part] for part in parts]
+    longest, most = max(map(max, filter(None, sizes))), max(map(sum, sizes))
     trees: list[Tree] = []
     places, targets, owners = [], [], []
     for model_number, part in enumerate(parts):
@@ -226,10 +241,10 @@ def _piece_losses(
             targets += tokens[start:]
             owners += [model_number] * (len(tokens) - start)
             trees.append(Tree(tokens[shared:-1]))
-        if missing := max(nodes) - nodes[model_number]:
+        if missing := most - sum(sizes[model_number]):
             # Every adapter has as many rows; nobody reads what stands in these.
-            trees.append(Tree([0] * missing))
+            trees += [Tree([0] * min(longest, missing - at)) for at in range(0, missing, longest)]
     logits = reader.logits(model, trees, places, memory=memory)
-    at = torch.tensor([targets, owners]).to(logits.device, non_blocking=True)
+    at = sent(torch.tensor([targets, owners]), logits.device)
     losses = nn.functional.cross_entropy(logits.float(), at[0], reduction="none")
     return losses.new_zeros(len(parts)).index_add(0, at[1], losses)

@@ -16,10 +16,10 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from crosstune.models.encoding import Encoded, shared_beginning
-from crosstune.models.forest import Memory, Slots
+from crosstune.models.forest import Memory
 from crosstune.models.protocol import Progress, TextAnswer
 from crosstune.models.reading import Model, Padded, Reader, output_at, runs
-
+from crosstune.models.slots import Slots
 
 _HELD_PER_BUDGET = 4
 """Tokens whose keys and values are held cost memory but hardly time: this many budgets of them."""
@@ -71,9 +71,11 @@ def generate(
             return max(read, held // _HELD_PER_BUDGET)
 
         for batch in runs(order, cost, budget):
-            texts: _Texts = _Padded(model, reader)
-            if reader.packs:
-                texts = _Packed(model, reader, before, max_new_tokens)
+            texts: _Texts = (
+                _PackedTexts(model, reader, before, max_new_tokens)
+                if reader.packs
+                else _PaddedTexts(model, reader)
+            )
             written = _write(texts, [rows[i][shared:] for i in batch], ended)
             for i, tokens in zip(batch, written, strict=True):
                 text = decode([token for token in tokens if token not in ends])
@@ -117,7 +119,7 @@ def _write(
         logits = texts.go_on(new, kept)
 
 
-class _Packed:
+class _PackedTexts:
     """Texts of a model that can be told who sees whom."""
 
     def __init__(self, model: Model, reader: Reader, before: Memory | None, room: int) -> None:
@@ -134,7 +136,7 @@ class _Packed:
         return self._reader.go_on(self._model, self._slots, tokens)
 
 
-class _Padded:
+class _PaddedTexts:
     """Texts of any model that keeps a cache of transformers."""
 
     def __init__(self, model: Model, reader: Reader) -> None:

@@ -101,7 +101,11 @@ class Worker:
         Another base or machine than they were made on is no reason to throw them away.
         """
         if job.recipe is None:
-            return self.model.check()
+            self.model.detach()
+            proof = self.model.check()
+            if proof.tensors_sha256 != proof.base_sha256:
+                raise ProofFailure("it is not the bare base that answers")
+            return proof
         folder = self.store.entry("adapters", job.key)
         if folder is not None:
             try:
@@ -128,23 +132,23 @@ class Worker:
 
         What fails here is tuned by itself when its job runs, so that one failure is one job's.
         """
-        missing = [
-            job
-            for job in jobs
-            if job.recipe is not None and job.key not in self.store.names("adapters")
-        ]
+        there = self.store.names("adapters")
+        missing = [job for job in jobs if job.recipe is not None and job.key not in there]
         while missing:
             first = missing[0]
             assert first.recipe is not None
-            alike = [job for job in missing if _alike(job, first)]
-            group = alike[: self.model.at_once(first.prompts, first.recipe)]
-            if len(group) > 1:
-                try:
+            group = [job for job in missing if _alike(job, first)]
+            try:
+                group = group[: self.model.at_once(first.prompts, first.recipe)]
+                if len(group) > 1:
                     self._tune_all(group, {})
-                except (CrosstuneError, RuntimeError) as error:
-                    if isinstance(error, StoreFailure):
-                        raise
-                    self.reporter.say(f"{len(group)} models are tuned one by one now: {error}")
+            except StoreFailure:
+                raise
+            except Exception as error:  # noqa: BLE001 (told again when the job runs by itself)
+                told = without_paths(str(error))
+                self.reporter.say(f"{len(group)} models are tuned one by one now: {told}")
+            finally:
+                self.model.detach()
             missing = [job for job in missing if job not in group]
 
     def _tune_all(self, jobs: Sequence[Job], folders: dict[str, Path]) -> None:

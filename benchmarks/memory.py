@@ -1,0 +1,81 @@
+"""Peak memory of a study: what it grows with, and what it does not.
+
+    python benchmarks/memory.py
+
+Each line is a study of its own process on the embedded model; its peak is what the system reports
+(resident memory, the model's weights included).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+HERE = Path(__file__).resolve().parent
+MODEL = "smollm2-135m-q4_1"
+TARGETS = ["sst2", "mnli", "trec", "cola", "rte", "subj", "mrpc", "boolq_prompted"]
+SOURCES = ["sst2", "mnli", "trec", "cola"]
+
+
+def study(
+    sources: list[str], targets: list[str], *, rows: int, asked: int, budget: int = 4096
+) -> dict[str, Any]:
+    """A small study; every choice that is not varied is the same in all."""
+    return {
+        "name": "memory",
+        "model": MODEL,
+        "tasks": [str(HERE / "tasks" / "*.yaml")],
+        "sources": sources,
+        "targets": targets,
+        "recipes": [{"name": "lora", "examples": rows, "batch_size": 16}],
+        "conditions": [{"name": "zero-shot", "examples": asked}],
+        "tokens_per_batch": budget,
+    }
+
+
+STUDIES = {
+    "1 source, 1 target": study(SOURCES[:1], TARGETS[:1], rows=32, asked=40),
+    "1 source, 8 targets": study(SOURCES[:1], TARGETS, rows=32, asked=40),
+    "4 sources, 1 target": study(SOURCES, TARGETS[:1], rows=32, asked=40),
+    "1 source, 1 target, 8 times the examples": study(
+        SOURCES[:1], TARGETS[:1], rows=256, asked=320
+    ),
+    "1 source, 1 target of 77 choices": study(SOURCES[:1], ["banking77"], rows=32, asked=40),
+    "the same, a fourth of the tokens at once": study(
+        SOURCES[:1], ["banking77"], rows=32, asked=40, budget=1024
+    ),
+}
+
+
+def peak(content: dict[str, Any]) -> float:
+    """Peak resident memory of a run, in MB."""
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "study.yaml"
+        file.write_text(json.dumps(content))
+        command = [sys.executable, "-m", "crosstune", "run", str(file), "--out", f"{name}/out"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"a study ended with {process.returncode}")
+    return used.ru_maxrss / 1024
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "").parse_args()
+    peak(study(SOURCES[:1], TARGETS[:1], rows=8, asked=4))  # unpacks the model, where it must
+    print("| study | peak |\n|---|---|")
+    for name, content in STUDIES.items():
+        print(f"| {name} | {peak(content):,.0f} MB |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
