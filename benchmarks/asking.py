@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,21 @@ class Asked:
 
     values: list[tuple[float, ...]]
     seconds: float
+
+
+PEERS = {"lm_eval": "lm_eval==0.4.13", "trl": "trl==1.16.0"}
+
+
+def ready(*peers: str) -> None:
+    """End in words where a peer or the rows of the tasks are missing."""
+    missing = [f"pip install {PEERS[peer]}" for peer in peers if find_spec(peer) is None]
+    if not (HERE.parent.parent / "shared" / "data" / "tasks").is_dir():
+        missing.append(
+            "the rows of benchmarks/tasks: they are no part of this repository, and are looked for "
+            "in ../shared/data/tasks beside it"
+        )
+    if missing:
+        raise SystemExit("\n".join(["This benchmark needs:", *missing]))
 
 
 def nothing(*_: object, **__: object) -> None:
@@ -204,11 +220,14 @@ def fast(model: models.LanguageModel, harness: Any, *, names: str, rows: int) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", choices=["same", "fast"])
     parser.add_argument("--tasks", default="", help="names, joined by commas; all if none")
     parser.add_argument("--rows", type=int, default=6)
     given = parser.parse_args()
+    ready("lm_eval")
     logging.disable(logging.WARNING)
     import lm_eval
     import torch

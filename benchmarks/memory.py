@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from asking import ready
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 HERE = Path(__file__).resolve().parent
@@ -67,16 +69,21 @@ def peak(content: dict[str, Any]) -> float:
         file = Path(name) / "study.yaml"
         file.write_text(json.dumps(content))
         command = [sys.executable, "-m", "crosstune", "run", str(file), "--out", f"{name}/out"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
+        log = Path(name) / "log"
+        with log.open("w") as told:
+            process = subprocess.Popen(command, stdout=told, stderr=told)
+            _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"a study ended with {process.returncode}")
+        if process.returncode:
+            raise SystemExit(log.read_text()[-2000:])
     return used.ru_maxrss / 1024
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "").parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    ready()
     peak(study(SOURCES, TARGETS[:1], rows=8, asked=4))  # unpacks the model, where it must
     print("| study | peak |\n|---|---|")
     for name, content in STUDIES.items():

@@ -265,7 +265,9 @@ def print_answers(left: Side, right: Side, *, planned: Plan) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=256, help="training rows of a source")
     parser.add_argument("--asked", type=int, default=100, help="test rows of a target")
     parser.add_argument("--sources", default=SOURCES, help="tasks, joined by commas")
@@ -276,6 +278,9 @@ def main() -> None:
     if given.train:
         train(given.train)
         return
+    from asking import ready
+
+    ready("lm_eval", "trl")
     import crosstune
     from crosstune.models.embedded import embedded_folder
 

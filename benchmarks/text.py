@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asking import BATCH, BUDGET, HERE, WAYS, context_of, nothing, prompts_of, sides
+from asking import BATCH, BUDGET, HERE, WAYS, context_of, nothing, prompts_of, ready, sides
 
 from crosstune import models, tasks
 from crosstune.tasks import Task
@@ -159,11 +159,14 @@ def fast(model: models.LanguageModel, harness: Any, *, names: str, rows: int) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", choices=["same", "fast"])
     parser.add_argument("--tasks", default="", help="names, joined by commas; all if none")
     parser.add_argument("--rows", type=int, default=4)
     given = parser.parse_args()
+    ready("lm_eval")
     logging.disable(logging.WARNING)
     import lm_eval
     import torch

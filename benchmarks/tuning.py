@@ -28,7 +28,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TQDM_DISABLE"] = "1"
 
 import numpy as np
-from asking import product_rate, weights_of
+from asking import product_rate, ready, weights_of
 
 from crosstune import Recipe, models, tasks
 from crosstune.models.embedded import embedded_folder
@@ -107,10 +107,13 @@ def _end(losses: list[float]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", default="sst2,mnli", help="sources, joined by commas")
     parser.add_argument("--rows", type=int, default=64)
     given = parser.parse_args()
+    ready("trl")
     logging.disable(logging.WARNING)
     import peft
     import torch

@@ -48,6 +48,7 @@ class StandIn:
 
     identity: str
     has_chat_template: bool = False
+    packs: bool = True
     largest: int = 10**9
     delay: float = 0.0
     calls: list[str] = field(default_factory=list)

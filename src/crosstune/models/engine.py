@@ -172,6 +172,11 @@ class TorchModel:
         """Whether prompts with turns can be rendered."""
         return self._encoder.has_chat_template
 
+    @property
+    def packs(self) -> bool:
+        """Whether batches are read without padding."""
+        return self._reader.packs
+
     def tune(
         self,
         prompts: Sequence[Prompt],

@@ -117,6 +117,10 @@ class LanguageModel(Protocol):
     def has_chat_template(self) -> bool:
         """Whether prompts with turns can be rendered."""
 
+    @property
+    def packs(self) -> bool:
+        """Whether batches are read without padding; slower and otherwise rounded where not."""
+
     def tune(
         self,
         prompts: Sequence[Prompt],

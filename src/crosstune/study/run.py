@@ -78,6 +78,11 @@ def run(
             planned.model, numeric_type=planned.numeric_type, device=device
         )
         _check_model(model, planned, weights)
+        if not model.packs:
+            reporter.say(
+                f"note: {planned.model.name} is read in padded rows, which is slower: "
+                "its attention cannot be told who sees whom"
+            )
         store.write("study.json", _resolved(planned, weights))
         _work(left, model=model, store=store, planned=planned, reporter=reporter)
     matrix = TransferMatrix.of(store, planned.rows)

@@ -228,6 +228,7 @@ class Worker:
             "condition": question.condition.name,
             "ingredients": {"job": job.ingredients, "question": question.ingredients},
             "tokens_per_batch": budget,
+            "packed": self.model.packs,
             "n": len(outcomes),
             "dropped": question.dropped,
             "truncated": sum(outcome.truncated for outcome in outcomes),
