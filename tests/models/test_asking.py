@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,8 +122,13 @@ def test_a_choice_longer_than_the_model_is_a_failure(model: TorchModel) -> None:
         model.score_choices([prompt], tokens_per_batch=300, progress=quiet)
 
 
-def test_text_is_what_transformers_writes_greedily(any_model: TorchModel) -> None:
-    prompts = choice_prompts(10)
+@pytest.mark.parametrize("packs", [True, False], ids=["packed", "padded"])
+@pytest.mark.parametrize("beginning", ["", "The film was a quiet joy, and never dull. " * 2])
+def test_text_is_what_transformers_writes_greedily(
+    any_model: TorchModel, beginning: str, packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(any_model._reader, "packs", packs)
+    prompts = [replace(p, context=beginning + p.context) for p in choice_prompts(10)]
     answers = any_model.generate(
         prompts, stop=["\n", "quiet"], max_new_tokens=12, tokens_per_batch=200, progress=quiet
     )
@@ -134,7 +140,10 @@ def test_text_is_what_transformers_writes_greedily(any_model: TorchModel) -> Non
         )[0, ids.shape[1] :]
         text = str(tokenizer.decode(new, skip_special_tokens=True))
         assert answer.text == text.split("\n")[0].split("quiet")[0]
-        assert 1 <= answer.tokens <= len(new)
+        told = (str(tokenizer.decode(new[:k])) for k in range(1, len(new) + 1))
+        ended = (k for k, so_far in enumerate(told, 1) if "\n" in so_far or "quiet" in so_far)
+        assert answer.tokens == next(ended, len(new))
+        assert answer.prompt_tokens == ids.shape[1]
 
 
 def test_text_ends_at_the_models_own_end(model: TorchModel) -> None:

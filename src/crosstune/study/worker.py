@@ -147,8 +147,6 @@ class Worker:
             except Exception as error:  # noqa: BLE001 (told again when the job runs by itself)
                 told = without_paths(str(error))
                 self.reporter.say(f"{len(group)} models are tuned one by one now: {told}")
-            finally:
-                self.model.detach()
             missing = [job for job in missing if job not in group]
 
     def _tune_all(self, jobs: Sequence[Job], folders: dict[str, Path]) -> None:
