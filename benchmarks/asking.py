@@ -16,7 +16,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -107,7 +107,7 @@ def context_of(harness: Any, prompt: Prompt) -> str:
 
 
 def sides(
-    numeric_type: str, folder: Path, *, tuned_on: str = TUNED_ON
+    numeric_type: str, folder: Path, *, tuned_on: str
 ) -> tuple[models.LanguageModel, Any, float]:
     """Both with the same adapter, and the seconds the harness takes to start."""
     reference = models.resolve(MODEL, revision=None, folder=folder)
@@ -219,13 +219,16 @@ def fast(model: models.LanguageModel, harness: Any, *, names: str, rows: int) ->
     )
 
 
-def main() -> None:
+def compare(
+    document: str | None, parts: dict[str, Callable[..., None]], *, rows: int, tuned_on: str
+) -> None:
+    """Run the part that the command line names: `same` in fp32, `fast` in bf16."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=document, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["same", "fast"])
+    parser.add_argument("part", choices=list(parts))
     parser.add_argument("--tasks", default="", help="names, joined by commas; all if none")
-    parser.add_argument("--rows", type=int, default=6)
+    parser.add_argument("--rows", type=int, default=rows, help="test rows of a task")
     given = parser.parse_args()
     ready("lm_eval")
     logging.disable(logging.WARNING)
@@ -236,15 +239,15 @@ def main() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as name:
         numeric_type = "float32" if given.part == "same" else "bfloat16"
-        model, harness, seconds = sides(numeric_type, Path(name))
+        model, harness, seconds = sides(numeric_type, Path(name), tuned_on=tuned_on)
         print(
             f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, "
             f"transformers {transformers.__version__}, lm_eval {lm_eval.__version__}, "
-            f"{numeric_type}; the harness took {seconds:.0f} s to start\n",
+            f"{numeric_type}; harness: {seconds:.0f} s to start, batches of {BATCH}\n",
             flush=True,
         )
-        {"same": same, "fast": fast}[given.part](model, harness, names=given.tasks, rows=given.rows)
+        parts[given.part](model, harness, names=given.tasks, rows=given.rows)
 
 
 if __name__ == "__main__":
-    main()
+    compare(__doc__, {"same": same, "fast": fast}, rows=6, tuned_on=TUNED_ON)

@@ -16,18 +16,12 @@ the same if text and number of generated tokens are.
 
 from __future__ import annotations
 
-import argparse
-import logging
-import os
-import platform
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from asking import BATCH, BUDGET, HERE, WAYS, context_of, nothing, prompts_of, ready, sides
+from asking import BUDGET, HERE, WAYS, compare, context_of, nothing, prompts_of
 
 from crosstune import models, tasks
 from crosstune.tasks import Task
@@ -158,32 +152,5 @@ def fast(model: models.LanguageModel, harness: Any, *, names: str, rows: int) ->
     print(f"\nall: crosstune {mine:.0f} s, harness {other:.0f} s, ratio {other / mine:.1f}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("part", choices=["same", "fast"])
-    parser.add_argument("--tasks", default="", help="names, joined by commas; all if none")
-    parser.add_argument("--rows", type=int, default=4)
-    given = parser.parse_args()
-    ready("lm_eval")
-    logging.disable(logging.WARNING)
-    import lm_eval
-    import torch
-    import transformers
-
-    torch.set_num_threads(os.cpu_count() or 1)
-    with tempfile.TemporaryDirectory() as name:
-        numeric_type = "float32" if given.part == "same" else "bfloat16"
-        model, harness, _ = sides(numeric_type, Path(name), tuned_on=TUNED_ON)
-        print(
-            f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, "
-            f"transformers {transformers.__version__}, lm_eval {lm_eval.__version__}, "
-            f"{numeric_type}; batches of {BATCH} in the harness\n",
-            flush=True,
-        )
-        {"same": same, "fast": fast}[given.part](model, harness, names=given.tasks, rows=given.rows)
-
-
 if __name__ == "__main__":
-    main()
+    compare(__doc__, {"same": same, "fast": fast}, rows=4, tuned_on=TUNED_ON)

@@ -191,6 +191,23 @@ def test_a_loss_that_is_not_finite_stops_the_job(model: TorchModel, tmp_path: Pa
     assert model._model is model._base
 
 
+@pytest.mark.parametrize("look", [1, 2, 16])
+@pytest.mark.parametrize("bad", [1, 3, 6])
+def test_a_loss_that_is_not_finite_is_found_however_seldom_it_is_looked_at(
+    model: TorchModel, look: int, bad: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "_LOOK", {"cpu": look})
+    norm: Any = model._base.get_submodule("model.norm")
+
+    def spoil(done: int, *_: object) -> None:
+        if done == bad - 1:
+            norm.weight.data.fill_(float("inf"))
+
+    spoil(0)
+    with pytest.raises(JobFailure, match=f"the loss is (nan|inf) at step {bad} of 6"):
+        model.tune(PROMPTS, recipe=LORA, seed=0, folder=tmp_path, progress=spoil)
+
+
 def test_unknown_target_modules_fail_in_words(model: TorchModel, tmp_path: Path) -> None:
     with pytest.raises(JobFailure, match="target_modules"):
         tuned(model, LORA.model_copy(update={"target_modules": ("nowhere",)}), tmp_path)

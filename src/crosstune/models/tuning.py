@@ -29,8 +29,8 @@ from crosstune.models.recipe import Recipe
 _PIECE_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Tokens of one piece of a batch; halved when it does not fit the memory."""
 
-_LOOK = 16
-"""Steps after which a GPU's losses are looked at."""
+_LOOK = {"cpu": 1, "cuda": 16}
+"""Steps from one look at the losses to the next: a GPU stands idle while it is waited for."""
 
 _Row = tuple[list[int], int]
 """Tokens of a training example, and the first one that carries loss."""
@@ -77,8 +77,9 @@ def tune(
     torch.manual_seed(seeds[0])
     model.train()
     losses: list[Tensor] = []
-    device, known = reader.base.device, math.nan
-    read, began, piece = 0, time.perf_counter(), _PIECE_TOKENS[device.type]
+    device, known = reader.base.device.type, math.nan
+    look, piece = _LOOK[device], _PIECE_TOKENS[device]
+    read, began = 0, time.perf_counter()
     for number, batch in enumerate(zip(*orders, strict=True), 1):
         step = [[part[i] for i in chosen] for part, chosen in zip(rows, batch, strict=True)]
         loss, piece = _step_gradient(model, reader, step, shared, piece, arithmetic)
@@ -89,13 +90,12 @@ def tune(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
-        # A look waits for all that was given to a GPU, which then stands idle: not at every step.
-        if device.type == "cpu" or number % _LOOK == 0:
-            known = _finite(losses, steps)
+        if (number - 1) % look == 0:
+            known = _finite(losses, look, steps)
         read += sum(len(tokens) for part in step for tokens, _ in part)
         rate = read / (time.perf_counter() - began)
         progress(number, steps, f"loss {known:.3f}, {rate:.0f} tokens/s")
-    _finite(losses, steps)
+    _finite(losses, look, steps)
     model.eval()
     seconds = time.perf_counter() - began
     curves = torch.stack(losses).T.tolist()
@@ -178,9 +178,9 @@ def _adamw(trained: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.Optim
     )
 
 
-def _finite(losses: Sequence[Tensor], steps: int) -> float:
-    """The last loss, if this and those of the steps before are finite."""
-    recent = torch.stack(list(losses[-_LOOK:])).mean(1).tolist()
+def _finite(losses: Sequence[Tensor], look: int, steps: int) -> float:
+    """The last loss, if those since the last look are finite."""
+    recent = torch.stack(list(losses[-look:])).mean(1).tolist()
     for number, loss in enumerate(recent, len(losses) - len(recent) + 1):
         if not math.isfinite(loss):
             raise JobFailure(f"the loss is {loss} at step {number} of {steps}; tune slower")
