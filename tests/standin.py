@@ -125,7 +125,17 @@ class StandIn:
         apart = float(np.abs(np.subtract(now["probe"], _likely(*PROBE, self.base))).max())
         return models.Proof(now["base"], now["tensors"], error, apart)
 
-    def score_choices(self, prompts: Sequence[Prompt], **how: Any) -> list[models.ChoiceAnswer]:
+    def alike(self, prompts: Sequence[Prompt]) -> tuple[str, str] | None:
+        for prompt in prompts:
+            first = {choice.split()[0]: choice for choice in prompt.continuations}
+            for choice in prompt.continuations:
+                if first[choice.split()[0]] != choice:
+                    return choice, first[choice.split()[0]]
+        return None
+
+    def score_choices(
+        self, prompts: Sequence[Prompt], *, first_token: bool = False, **how: Any
+    ) -> list[models.ChoiceAnswer]:
         self._asked(len(prompts), **how)
         answers = []
         for p in prompts:

@@ -41,8 +41,10 @@ def planned(seeds: Sequence[int] = (0,)) -> list[dict[str, Any]]:
             "source_families": SOURCES[source],
             "target": target,
             "target_family": TARGETS[target],
+            "relation": relation(target, TARGETS[target], tasks=[source], families=SOURCES[source]),
             "recipe": recipe,
             "condition": condition,
+            "scoring": "generation" if target == "tale" else "likelihood",
             "seed": seed,
             "metrics": ["rougeL", "exact"] if target == "tale" else ["acc"],
             "leaked": 0,
@@ -234,23 +236,16 @@ def test_stars_are_of_q_not_of_p(matrix: TransferMatrix) -> None:
     [
         (["mood"], ["sentiment"], "mood", "sentiment", "same task"),
         (["mood", "sums"], ["sentiment", "arithmetic"], "sums", "arithmetic", "same task"),
-        (["mood", "sums"], ["sentiment", "arithmetic"], "tone", "sentiment", "same family"),
-        (["mood", "sums"], ["sentiment", "arithmetic"], "products", "arithmetic", "same family"),
-        (["mood"], ["sentiment"], "tale", "summary", "other family"),
-        (["mine"], ["other"], "tale", "other", "other family"),
+        (["mood", "sums"], ["sentiment", "arithmetic"], "tone", "sentiment", "out-of-domain"),
+        (["mood", "sums"], ["sentiment", "arithmetic"], "products", "arithmetic", "out-of-domain"),
+        (["mood"], ["sentiment"], "tale", "summary", "cross-task"),
+        (["mine"], ["other"], "tale", "other", "cross-task"),
     ],
 )
 def test_the_nearest_task_of_a_source_decides_the_relation(
     tasks: list[str], families: list[str], target: str, family: str, expected: str
 ) -> None:
-    row = {
-        "source": "whatever",
-        "source_tasks": tasks,
-        "source_families": families,
-        "target": target,
-        "target_family": family,
-    }
-    assert relation(row) == expected
+    assert relation(target, family, tasks=tasks, families=families) == expected
 
 
 def test_classes_are_counted_beside_accuracy(tmp_path: Path) -> None:
@@ -349,7 +344,7 @@ def test_answers_to_other_examples_are_refused(tmp_path: Path) -> None:
         ({"source_family": "sentiment"}, 40),
         ({"target_family": "arithmetic"}, 12),
         ({"relation": "same task"}, 12),
-        ({"relation": "same family"}, 8),
+        ({"relation": "out-of-domain"}, 8),
         ({"relation": "same task", "target_family": "summary"}, 0),
     ],
 )

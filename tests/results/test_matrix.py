@@ -42,8 +42,10 @@ def planned() -> list[dict[str, Any]]:
             "source_families": ["sentiment", "arithmetic"] if source == "mood" else ["arithmetic"],
             "target": target,
             "target_family": "sentiment",
+            "relation": "same task" if source == target else "out-of-domain",
             "recipe": "lora",
             "condition": "zero-shot",
+            "scoring": "likelihood",
             "seed": 0,
             "metrics": ["acc", "acc_norm"],
             "leaked": j,
@@ -166,8 +168,8 @@ REWRITTEN: dict[str, Callable[[pa.Table], pa.Table]] = {
     "not in range": lambda table: replaced(table, "acc", ACC * 1.5),
     "not numbers": lambda table: replaced(table, "acc", ["right"] * 8),
     "of two kinds": lambda table: replaced(table, "label", pa.array([None] + [0] * 7)),
-    "no likelihoods": lambda table: replaced(
-        table, "log_likelihoods", pa.array([None] * 8, pa.list_(pa.float64()))
+    "some likelihoods": lambda table: replaced(
+        table, "log_likelihoods", pa.array([None] * 4 + [[-1.0, -2.0]] * 4, pa.list_(pa.float64()))
     ),
     "no truth": lambda table: replaced(
         table, "references", pa.array([[]] * 8, pa.list_(pa.string()))
@@ -327,7 +329,9 @@ WRONG: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("leaked", "contained"), (None, True, "0", -1, 10**30)),
     **dict.fromkeys(("metrics", "source_families", "source_tasks"), (None, [], [1], "acc")),
     **dict.fromkeys(("key", "base_key", "job_key", "base_job_key"), (None, 1, "../x", "")),
-    **dict.fromkeys(("source", "target", "target_family", "recipe", "condition"), (None, 1, [])),
+    **dict.fromkeys(
+        "source target target_family relation recipe condition scoring".split(), (None, 1, [])
+    ),
 }
 
 

@@ -30,14 +30,21 @@ RECIPE_CHANGES: dict[str, Any] = {
     "examples": 100,
     "max_tokens": 64,
     "loss": "all",
+    "demonstrations": 2,
+    "sampler": "first",
+    "draw": 1,
     "prompt": "bare",
     "chat_template": "model",
 }
 CONDITION_CHANGES: dict[str, Any] = {
     "examples": 10,
     "shots": 2,
+    "sampler": "first",
+    "draw": 1,
+    "order": 1,
     "prompt": "bare",
     "chat_template": "model",
+    "scoring": "generation",
 }
 TARGET = {"name": "t", "kind": "choice", "metrics": ["acc"]}
 
@@ -73,7 +80,8 @@ def cell(
 
 def test_the_changes_below_cover_every_field() -> None:
     assert set(RECIPE_CHANGES) | {"name"} == set(Recipe.model_fields)
-    assert set(CONDITION_CHANGES) | {"name"} == set(Condition.model_fields)
+    by_prompts = {"name", "shots_from"}  # what a file says stands in the prompts
+    assert set(CONDITION_CHANGES) | by_prompts == set(Condition.model_fields)
 
 
 @pytest.mark.parametrize("field", RECIPE_CHANGES)
@@ -89,6 +97,7 @@ def test_every_field_of_a_condition_decides(field: str) -> None:
 def test_names_decide_nothing() -> None:
     assert job(recipe=Recipe(name="other")) == job()
     assert cell(Condition(name="other")) == cell()
+    assert cell(Condition(shots_from="{target}.jsonl")) == cell()
 
 
 def test_model_type_seed_and_budget_decide() -> None:

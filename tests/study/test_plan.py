@@ -93,7 +93,7 @@ def test_a_task_without_a_family_is_told(tmp_path: Path) -> None:
     folder = folder_of_tasks(tmp_path / "desk")
     text = (folder / "sums.yaml").read_text()
     (folder / "sums.yaml").write_text(re.sub("^family: .*\n", "", text, flags=re.MULTILINE))
-    note = "no family is stated for sums: other tasks count as of another family"
+    note = "no family is stated for sums: tuning on other tasks counts as cross-task"
     assert planned(small_study(), folder).warnings == (note,)
 
 

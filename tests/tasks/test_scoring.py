@@ -8,7 +8,16 @@ from collections.abc import Mapping
 import pytest
 
 from crosstune.errors import JobFailure
-from crosstune.tasks import Example, answer, examples, outcome
+from crosstune.tasks import (
+    Example,
+    answer,
+    examples,
+    limits,
+    metric_names,
+    outcome,
+    scoring_of,
+)
+from crosstune.tasks.scoring import picked
 from tasks.making import MakeTask
 
 UNEQUAL = Example("x", "q", ("a", "bbbbbbbb"), 1, ("bbbbbbbb",))
@@ -31,12 +40,12 @@ def test_of_equal_choices_the_first_is_picked(make_task: MakeTask) -> None:
 def test_the_picked_choice_decides_acc(make_task: MakeTask) -> None:
     task = make_task()
     for example in examples(task, "test").items:
-        for picked, choice in enumerate(example.choices):
+        for position, choice in enumerate(example.choices):
             sums = [-5.0, -5.0, -5.0]
-            sums[picked] = -4.0
+            sums[position] = -4.0
             assert answer(task, example, log_likelihoods=sums) == choice
             right = outcome(task, example, log_likelihoods=sums)["acc"]
-            assert right == (choice == example.references[0]) == (picked == example.label)
+            assert right == (choice == example.references[0]) == (position == example.label)
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
@@ -128,3 +137,54 @@ def test_metrics_keep_the_order_and_options_of_the_file(make_task: MakeTask) -> 
     red = examples(task, "test").items[0]
     assert list(outcome(task, red, text="RED").items()) == [("f1", 1), ("exact_match", 1)]
     assert make_task(metric_list=[{"metric": "acc_norm"}]).metrics == ("acc_norm",)
+
+
+@pytest.mark.parametrize(
+    ("text", "choices", "expected"),
+    [
+        (" yes", ["no", "yes"], 1),
+        ("\n\n**Yes**, it is", ["no", "yes"], 1),
+        ("yesterday", ["no", "yes"], None),
+        ("yes2", ["no", "yes"], None),
+        ("It is yes", ["no", "yes"], None),
+        ("not_entailment.", ["not", "not_entailment"], 1),
+        ("not, I think", ["not_entailment", "not"], 1),
+        ("NEUTRAL", ["entailment", "neutral"], 1),
+        ("", ["no", "yes"], None),
+        ("(B) because", ["A", "B"], 1),
+        ("...", ["...", "x"], 0),
+        ("Straße!", ["strasse", "x"], 0),
+    ],
+)
+def test_a_written_answer_is_the_choice_it_begins_with(
+    text: str, choices: list[str], expected: int | None
+) -> None:
+    assert picked(text, choices) == expected
+
+
+def test_written_choices_are_scored_and_kept(make_task: MakeTask) -> None:
+    task = make_task()
+    example = Example("x", "q", ("red", "green"), 1, ("green",))
+    for text, right, said in (
+        (" Green.", 1.0, "green"),
+        ("red", 0.0, "red"),
+        (" a leaf ", 0.0, "a leaf"),
+    ):
+        assert outcome(task, example, text=text, scoring="generation") == {"acc": right}
+        assert answer(task, example, text=text, scoring="generation") == said
+
+
+def test_modes_have_their_metrics_and_limits(make_task: MakeTask) -> None:
+    task = make_task(generation_kwargs={"max_gen_toks": 77})
+    rows = examples(task, "test").items
+    assert metric_names(task, "likelihood") == ("acc", "acc_norm")
+    for scoring in ("first_token", "generation"):
+        assert metric_names(task, scoring) == ("acc",)  # type: ignore[arg-type]
+        assert scoring_of(task, scoring) == scoring  # type: ignore[arg-type]
+    sums = [-5.0, -1.0, -3.0]
+    assert set(outcome(task, rows[0], log_likelihoods=sums, scoring="first_token")) == {"acc"}
+    assert limits(task, rows, "generation") == (("\n\n",), len("green") // 2 + 4)
+    assert limits(task, rows, "likelihood")[1] == 77
+    text = make_task(output_type="generate_until", doc_to_target="colour")
+    assert scoring_of(text, "first_token") == "generation"
+    assert metric_names(text, "first_token") == text.metrics

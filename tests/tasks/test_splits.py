@@ -277,3 +277,38 @@ def test_two_thousand_rows_take_little_time(make_task: MakeTask) -> None:
     start = time.perf_counter()
     examples(task, "train")
     assert time.perf_counter() - start < 3  # about 0.1 s; the margin is for a busy machine
+
+
+def test_draws_and_orders_are_many_and_each_is_stable(make_task: MakeTask) -> None:
+    task = make_task()
+    draws = [frozenset(demonstrations(task, 3, draw=n)) for n in range(6)]
+    assert len(set(draws)) >= 4
+    assert all(len({e.label for e in draw}) == 3 for draw in draws)
+    orders = [demonstrations(task, 6, order=n) for n in range(6)]
+    assert len({frozenset(shown) for shown in orders}) == 1
+    assert len(set(orders)) >= 5
+    assert orders == [demonstrations(task, 6, order=n) for n in range(6)]
+
+
+def test_the_first_ones_keep_the_order_of_the_file(make_task: MakeTask) -> None:
+    task = make_task()
+    pool = examples(task, "fewshot").items
+    assert demonstrations(task, 4, sampler="first", draw=3, seed=9) == pool[:4]
+    turned = demonstrations(task, 4, sampler="first", order=1)
+    assert {*turned} == {*pool[:4]}
+    assert turned != pool[:4]
+    first = make_task(fewshot_config={"sampler": "first_n"})
+    assert demonstrations(first, 4) == examples(first, "fewshot").items[:4]
+    assert demonstrations(first, 4, sampler="drawn") != demonstrations(first, 4)
+
+
+def test_demonstrations_of_a_file(make_task: MakeTask, tmp_path: Path) -> None:
+    task, file = make_task(), tmp_path / "shown.jsonl"
+    write_rows(file, colour_rows(40, 5))
+    shown = demonstrations(task, 5, file=file, sampler="first")
+    assert [e.context for e in shown] == [f"thing {n}:" for n in range(40, 45)]
+    with pytest.raises(InputError, match="has 5 examples to demonstrate with, not 6"):
+        demonstrations(task, 6, file=file)
+    write_rows(file, [{"text": "x", "label": 7}])
+    with pytest.raises(InputError, match=r"shown\.jsonl, line 1: the label 7"):
+        demonstrations(task.model_copy(), 1, file=tmp_path / "shown.jsonl")

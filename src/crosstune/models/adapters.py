@@ -211,6 +211,32 @@ def inactive_layers(model: PeftModel) -> list[str]:
     ]
 
 
+@torch.no_grad()
+def movement(model: Model, originals: Mapping[str, Tensor]) -> dict[str, float]:
+    """How far tuning moved the base's weights; one pass over them.
+
+    Args:
+        model: With the tuned weights or an adapter on.
+        originals: The base's own weights, by name.
+
+    Returns:
+        Mean absolute change over all weights of the base, and the Euclidean norm of the change
+        over that of the base's weights, by their names in `Tuning`.
+    """
+    if isinstance(model, PeftModel):
+        layers: list[Any] = [m for m in model.modules() if isinstance(m, LoraLayer)]
+        changes = (layer.get_delta_weight("default").float() for layer in layers)
+    else:
+        changes = (p.float() - originals[name].float() for name, p in model.named_parameters())
+    absolute = squares = 0.0
+    for change in changes:
+        absolute += float(change.abs().sum())
+        squares += float(change.square().sum())
+    weights = sum(weight.numel() for weight in originals.values())
+    whole = sum(float(weight.float().square().sum()) for weight in originals.values())
+    return {"mean_change": absolute / weights, "relative_change": (squares / whole) ** 0.5}
+
+
 def is_zero(tensors: Mapping[str, Tensor]) -> bool:
     """Whether every LoRA B is zero: the adapter changes nothing."""
     return not any(

@@ -7,7 +7,7 @@ would read; spaces that end a context belong to the answer. Tuning and asking us
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from transformers import PreTrainedTokenizerBase
@@ -34,6 +34,11 @@ class Alternatives:
     rows: list[list[int]]
     starts: list[int]
     truncated: bool
+
+    def first_tokens(self) -> Alternatives:
+        """The same with each choice cut to its first token."""
+        rows = [row[: start + 1] for row, start in zip(self.rows, self.starts, strict=True)]
+        return replace(self, rows=rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,16 @@ class Encoder:
             rows = [row[:keep] + row[keep + surplus :] for row in rows]
             starts = [start - surplus for start in starts]
         return Alternatives(id_, rows, starts, truncated=surplus > 0)
+
+    def alike(self, prompts: Sequence[Prompt]) -> tuple[str, str] | None:
+        """Two choices of a prompt that begin with the same token; None where there are none."""
+        for prompt, asked in zip(prompts, self.alternatives(prompts), strict=True):
+            seen: dict[tuple[int, ...], str] = {}
+            cut = zip(prompt.continuations, asked.first_tokens().rows, strict=True)
+            for choice, row in cut:
+                if (other := seen.setdefault(tuple(row), choice)) != choice:
+                    return other, choice
+        return None
 
     def contexts(self, prompts: Sequence[Prompt], *, room: int) -> list[Encoded]:
         """Encode prompts to be continued, leaving room for that many new tokens.

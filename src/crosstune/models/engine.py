@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,9 +231,10 @@ class TorchModel:
                 self._save(one.folder, recipe, name)
                 for one, name in zip(assignments, trained, strict=True)
             ]
-        for one, digest in zip(assignments, digests, strict=True):
-            self._prove_new(one.folder, digest)
-        return reports
+        return [
+            replace(report, **self._prove_new(one.folder, digest))
+            for report, one, digest in zip(reports, assignments, digests, strict=True)
+        ]
 
     def attach(self, folder: Path) -> Proof:
         """Answer as the tuned model of that folder from now on."""
@@ -300,11 +301,22 @@ class TorchModel:
             raise ProofFailure("the model answers the probe exactly as the bare base does")
         return Proof(self._base_sha256, found, error, distance)
 
+    def alike(self, prompts: Sequence[Prompt]) -> tuple[str, str] | None:
+        """Two choices of a prompt that begin with the same token; see the protocol."""
+        return self._encoder.alike(prompts)
+
     def score_choices(
-        self, prompts: Sequence[Prompt], *, tokens_per_batch: int, progress: Progress
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        first_token: bool = False,
+        tokens_per_batch: int,
+        progress: Progress,
     ) -> list[ChoiceAnswer]:
         """Log-likelihood of every continuation; see the protocol."""
         encoded = self._encoder.alternatives(prompts)
+        if first_token:
+            encoded = [asked.first_tokens() for asked in encoded]
         with _memory_told(tokens_per_batch), self._arithmetic():
             return asking.score_choices(
                 self._model,
@@ -458,17 +470,19 @@ class TorchModel:
         for name, parameter in self._base.named_parameters():
             parameter.data = tensors[name].to(parameter.device)
 
-    def _prove_new(self, folder: Path, digest: str) -> None:
-        """Record what the stored weights say to the probe, read back from their file."""
+    def _prove_new(self, folder: Path, digest: str) -> dict[str, float]:
+        """Record what stored weights say to the probe, read back; tells how far they moved."""
         try:
             self._put_on(folder, adapters.load_tensors(folder))
             said = self._probe()
+            moved = adapters.movement(self._model, self._originals)
         finally:
             self.detach()
         if not bool(torch.isfinite(said).all()):
             raise JobFailure("the tuned model's answers to the probe are not finite; tune slower")
         distance = float((said - self._bare.said).abs().max())
         self._record(digest, adapters.settings_sha256(folder), said, distance).write(folder)
+        return moved
 
 
 @contextmanager

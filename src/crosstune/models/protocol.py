@@ -24,7 +24,8 @@ class ChoiceAnswer:
 
     Attributes:
         id: The prompt's id.
-        log_likelihoods: Natural logarithms, summed over a choice's tokens, in order of choices.
+        log_likelihoods: Natural logarithms, summed over a choice's scored tokens, in order of
+            choices.
         prompt_tokens: Tokens of the context the model read.
         answer_tokens: Tokens of all choices that were scored.
         truncated: Whether the context lost its beginning to fit the model.
@@ -62,6 +63,8 @@ class Tuning:
         loss_tokens: Tokens that carried loss, over all epochs.
         truncated: Examples that lost tokens to `max_tokens`.
         seconds: Wall time of the loop.
+        mean_change: Mean absolute change of a weight, over all weights of the base.
+        relative_change: Euclidean norm of the change over that of the base's weights.
     """
 
     losses: tuple[float, ...]
@@ -70,6 +73,8 @@ class Tuning:
     loss_tokens: int
     truncated: int
     seconds: float
+    mean_change: float | None = None
+    relative_change: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +180,24 @@ class LanguageModel(Protocol):
             ProofFailure: They are not; says what differs.
         """
 
+    def alike(self, prompts: Sequence[Prompt]) -> tuple[str, str] | None:
+        """Two choices of a prompt that begin with the same token; None where there are none."""
+
     def score_choices(
-        self, prompts: Sequence[Prompt], *, tokens_per_batch: int, progress: Progress
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        first_token: bool = False,
+        tokens_per_batch: int,
+        progress: Progress,
     ) -> list[ChoiceAnswer]:
         """Log-likelihood of every continuation; answers in the order of the prompts.
+
+        Args:
+            prompts: What is asked.
+            first_token: Whether only the first token of a continuation is scored.
+            tokens_per_batch: Tokens read at once.
+            progress: Told after each batch.
 
         Raises:
             OutOfMemory: A batch did not fit.

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from crosstune.tasks.example import Sampler
+
 
 class Recipe(BaseModel):
     """One way to tune; every field but the name decides the result and stands in the key.
@@ -29,6 +31,11 @@ class Recipe(BaseModel):
             source has fewer.
         max_tokens: Longest training example; a longer one loses the beginning of its context.
         loss: `completion`: loss on the answer; `all`: on every token.
+        demonstrations: Solved examples before every training input, the same ones for all inputs
+            of a task: tuning for in-context learning, loss on the final answer only.
+        sampler: `first`: in the order of the task's few-shot split; `drawn`: by seed; `task`: as
+            the task's file says.
+        draw: Another draw of demonstrations for every number.
         prompt: Prompt variant of the tasks.
         chat_template: `none`: bare text; `model`: the model's own template.
     """
@@ -51,5 +58,8 @@ class Recipe(BaseModel):
     examples: int = Field(default=400, gt=0)
     max_tokens: int = Field(default=512, ge=8)
     loss: Literal["completion", "all"] = "completion"
+    demonstrations: int = Field(default=0, ge=0, le=64)
+    sampler: Sampler = "task"
+    draw: int = Field(default=0, ge=0)
     prompt: str = "default"
     chat_template: Literal["none", "model"] = "none"

@@ -5,8 +5,9 @@ not. Columns (an empty field is not known; it never means 0):
 
     source, source_families     what was tuned on; families joined by '+'
     target, target_family       what was asked
-    relation                    `same task`, `same family` or `other family`
+    relation                    `same task`, `in-domain`, `out-of-domain` or `cross-task`
     recipe, condition           how it was tuned, how it was asked
+    scoring                     how answers became scores: likelihood, first_token, generation
     metric, main                name, and whether it is the target's first metric
     seeds, n                    tuned models; test examples
     base, score                 means over examples, and seeds, of the bare base and of the tuned
@@ -45,7 +46,8 @@ from crosstune.results.inference import inference, q_values
 from crosstune.results.outcomes import read_answers
 from crosstune.results.paired import Paired, paired
 
-RELATIONS = ("same task", "same family", "other family")
+RELATIONS = ("same task", "in-domain", "out-of-domain", "cross-task")
+"""Of a source to a target, the nearest first."""
 CONSTANT = 0.95
 """Share of answers that are one class, from which on a model is said to answer only that."""
 OTHERS = "(all others)"
@@ -54,7 +56,9 @@ _FREQUENT, _MOST = 0.05, 5
 NO_FAMILY = "other"
 """What a task without a family has; it is no family of its own."""
 
-_TEXTS = "source source_families target target_family relation recipe condition metric".split()
+_TEXTS = (
+    "source source_families target target_family relation recipe condition scoring metric".split()
+)
 _NUMBERS = "base score gain low high p q detectable examples_error seeds_error shared_error".split()
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in _TEXTS]
@@ -115,10 +119,8 @@ def _facts(rows: Sequence[Row], status: Mapping[str, str]) -> list[dict[str, Any
     first = rows[0]
     states = {status[row["key"]] for row in rows}
     state = next(s for s in ("failed", "missing", "done") if s in states)
-    same = ("source", "target", "target_family", "recipe", "condition", "leaked", "contained")
-    shared = {name: first[name] for name in same} | {
+    shared = {name: first[name] for name in _PLANNED} | {
         "source_families": "+".join(first["source_families"]),
-        "relation": relation(first),
         "seeds": len(rows),
         "status": state,
     }
@@ -127,12 +129,22 @@ def _facts(rows: Sequence[Row], status: Mapping[str, str]) -> list[dict[str, Any
     ]
 
 
-def relation(row: Row) -> str:
-    """How source and target of a plan's row are related; the nearest task of a mixture decides."""
-    if row["target"] in row["source_tasks"]:
-        return RELATIONS[0]
-    families = {*row["source_families"]} - {NO_FAMILY}
-    return RELATIONS[1] if row["target_family"] in families else RELATIONS[2]
+def relation(target: str, family: str, *, tasks: Collection[str], families: Collection[str]) -> str:
+    """How a target is related to a source of these tasks and families, the nearest decides.
+
+    Another task of a family is out of domain: that two datasets are of one domain, nothing but a
+    study can say.
+
+    Example:
+        >>> relation("yelp", "sentiment", tasks=["imdb", "gsm8k"], families=["sentiment", "sums"])
+        'out-of-domain'
+    """
+    if target in tasks:
+        return "same task"
+    return "out-of-domain" if family in {*families} - {NO_FAMILY} else "cross-task"
+
+
+_PLANNED = "source target target_family relation recipe condition scoring leaked contained".split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +164,7 @@ def _answers(path: Path, metrics: Sequence[str], *, fixed: bool | None = None) -
     found = read_answers(path, metrics)
     labels, texts = found["label"], found["answer"]
     truth = [references[0] for references in found["references"]]
-    text = labels[0] is None
+    text = found["log_likelihoods"][0] is None
     if fixed is None:
         fixed = not text and len({*truth, *texts}) <= len(found["log_likelihoods"][0])
     if text:

@@ -10,7 +10,7 @@ from typing import Any
 
 from crosstune.errors import InputError
 
-_TEXTS = ("source", "target", "target_family", "recipe", "condition")
+_TEXTS = ("source", "target", "target_family", "relation", "recipe", "condition", "scoring")
 _LISTS = ("source_families", "source_tasks", "metrics")
 _COUNTS = ("seed", "leaked", "contained")
 _KEYS = ("key", "base_key", "job_key", "base_job_key")

@@ -32,7 +32,7 @@ class Grid:
         target_families: Of each target.
         metrics: Of each target.
         known: Whether there is a gain.
-        relation: `same task`, `same family` or `other family`.
+        relation: `same task`, `in-domain`, `out-of-domain` or `cross-task`.
         constant: Whether the tuned models give (nearly) one answer only.
         leaked: Test rows whose whole input stands in the source's training rows.
         contained: Test rows with a long field that is contained in a training input.

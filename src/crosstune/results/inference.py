@@ -76,21 +76,19 @@ def inference(
     several = cells.seeds > 1
     variance, freedom, levelled = _of_seeds(cells, several, pools=pools, sources=sources)
     interaction = np.where(several, cells.residual, 0.0) / (cells.seeds * cells.n)
-    # The examples' variance holds the interaction once, and so does the seeds'.
-    error = np.sqrt(closed + np.maximum(variance - interaction, 0.0))
-    share = np.minimum(variance / np.square(error), 1.0)
-    critical = _critical(share, freedom, tails=1 - LEVEL)
+    whole = Mixture.of(centre, closed, seeds=variance, freedom=freedom, interaction=interaction)
+    low, high = whole.interval()
     drawn = ~np.isnan(cells.low)
     examples = (cells.squares - np.square(cells.gain)) / np.maximum(cells.n - 1, 1)
     # Differences that are all equal, or just one, do not say how they would scatter.
     examples = np.where(examples > _ROUNDING, examples, closed)
     return Inference(
-        low=np.where(drawn, cells.low, np.maximum(centre - critical * error, -1.0)),
-        high=np.where(drawn, cells.high, np.minimum(centre + critical * error, 1.0)),
+        low=np.where(drawn, cells.low, low),
+        high=np.where(drawn, cells.high, high),
         method=np.where(several, T, np.where(drawn, BOOTSTRAP, CLOSED)),
-        p=_p(cells, np.abs(centre) / error, share=share, freedom=freedom),
+        p=_p(cells, whole),
         detectable=np.minimum(
-            (critical + _critical(share, freedom, tails=2 * (1 - POWER))) * error, 1.0
+            (whole.critical(1 - LEVEL) + whole.critical(2 * (1 - POWER))) * whole.error, 1.0
         ),
         examples_error=np.sqrt(examples),
         shared_error=np.sqrt(np.clip(cells.shared, 0.0, examples)),
@@ -102,21 +100,62 @@ _ROUNDING = 1e-20
 """A variance below this is the rounding of equal differences."""
 
 
-def _p(
-    cells: Paired,
-    ratio: Float[np.ndarray, " cells"],
-    *,
-    share: Float[np.ndarray, " cells"],
-    freedom: Float[np.ndarray, " cells"],
-) -> Float[np.ndarray, " cells"]:
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Means whose errors come from examples, which is normal, and from few seeds, which is t.
+
+    Attributes:
+        centre: Of the interval.
+        error: Standard error.
+        share: Of the seeds in the squared error; 0 for one seed, which leaves the normal alone.
+        freedom: Degrees of freedom of what is known of the seeds' variance.
+    """
+
+    centre: Float[np.ndarray, " means"]
+    error: Float[np.ndarray, " means"]
+    share: Float[np.ndarray, " means"]
+    freedom: Float[np.ndarray, " means"]
+
+    @classmethod
+    def of(
+        cls,
+        centre: Float[np.ndarray, " means"],
+        examples: Float[np.ndarray, " means"],
+        *,
+        seeds: Float[np.ndarray, " means"],
+        freedom: Float[np.ndarray, " means"],
+        interaction: Float[np.ndarray, " means"],
+    ) -> Mixture:
+        """From the variance that comes from the examples, never 0, and from the seeds.
+
+        Both hold the interaction of examples and seeds, so it is taken out once.
+        """
+        error = np.sqrt(examples + np.maximum(seeds - interaction, 0.0))
+        return cls(centre, error, np.minimum(seeds / np.square(error), 1.0), freedom)
+
+    def critical(self, tails: float) -> Float[np.ndarray, " means"]:
+        """How many standard errors off both tails together have this weight."""
+        return _critical(self.share, self.freedom, tails=tails)
+
+    def interval(self) -> tuple[Float[np.ndarray, " means"], Float[np.ndarray, " means"]]:
+        """Both ends of the 95 % interval of a difference, which is in [−1, 1]."""
+        half = self.critical(1 - LEVEL) * self.error
+        return np.maximum(self.centre - half, -1.0), np.minimum(self.centre + half, 1.0)
+
+    def p(self) -> Float[np.ndarray, " means"]:
+        """Two-sided, of no difference; agrees with the interval."""
+        ratio = np.abs(self.centre) / self.error
+        tails = (1 - self.share) * ndtr(-ratio) + self.share * stdtr(self.freedom, -ratio)
+        p: Float[np.ndarray, " means"] = np.maximum(2 * tails, np.finfo(np.float64).tiny)
+        return p
+
+
+def _p(cells: Paired, whole: Mixture) -> Float[np.ndarray, " cells"]:
     """Of McNemar's or the permutation test for one seed; else of the interval's distribution."""
     p = np.where(np.isnan(cells.p), 1.0, cells.p)
     counted = cells.up >= 0
     p[counted] = mcnemar_mid_p(cells.up[counted], cells.down[counted])
-    several = cells.seeds > 1
-    ratio, share, freedom = ratio[several], share[several], freedom[several]
-    p[several] = 2 * ((1 - share) * ndtr(-ratio) + share * stdtr(freedom, -ratio))
-    return np.maximum(p, np.finfo(np.float64).tiny)
+    return np.maximum(np.where(cells.seeds > 1, whole.p(), p), np.finfo(np.float64).tiny)
 
 
 def _critical(

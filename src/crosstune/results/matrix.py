@@ -6,7 +6,9 @@ where it comes from:
 
     source, source_families     what was tuned on; families joined by '+'
     target, target_family       what was asked
+    relation                    of source and target, as in `cells`
     recipe, condition, seed     how it was tuned, how it was asked, which repetition
+    scoring                     how answers became scores
     metric, main                name, and whether it is the target's first metric
     n                           test examples
     base, score, gain           means over the examples of the bare base and of the tuned model
@@ -51,8 +53,10 @@ class Row:
     source_families: str
     target: str
     target_family: str
+    relation: str
     recipe: str
     condition: str
+    scoring: str
     seed: int
     metric: str
     main: bool
@@ -161,7 +165,7 @@ class TransferMatrix:
             metric: Name of a metric, whether main or not.
             source_family: A family of the sources; a mixture may have several.
             target_family: The family of the targets.
-            relation: `same task`, `same family` or `other family`.
+            relation: `same task`, `in-domain`, `out-of-domain` or `cross-task`.
 
         Raises:
             InputError: The matrix holds nothing of that name.
@@ -328,7 +332,7 @@ def _row(
 ) -> Row:
     score = None if tuned is None else tuned["metrics"][metric]
     before = None if base is None else base["metrics"][metric]
-    same = ("source", "target", "target_family", "recipe", "condition", "seed")
+    same = "source target target_family relation recipe condition scoring seed".split()
     return Row(
         **{name: plan[name] for name in same},
         source_families="+".join(plan["source_families"]),

@@ -1,10 +1,10 @@
 """What one model answered to every example of one cell, as a Parquet file.
 
 Columns: `id` (stable name of the example), `prompt_sha256`, `answer` (raw text, or the chosen
-choice), `log_likelihoods` (nats, summed over a choice's tokens, in the order of the choices; null
-for text), `label` (position of the right choice; null for text), `references`, one column for
-every metric (its value for this example, in [0, 1]), `prompt_tokens`, `answer_tokens`,
-`truncated` (the context lost its beginning).
+choice), `log_likelihoods` (nats, summed over the scored tokens of a choice, in the order of the
+choices; null for what was written), `label` (position of the right choice; null for text),
+`references`, one column for every metric (its value for this example, in [0, 1]),
+`prompt_tokens`, `answer_tokens`, `truncated` (the context lost its beginning).
 """
 
 from __future__ import annotations
@@ -90,8 +90,10 @@ _ANSWERS = ("id", "answer", "label", "log_likelihoods", "references")
 
 def _is_sound(table: pa.Table, metrics: Sequence[str]) -> bool:
     """Whether there are examples, of one kind, each with outcomes in [0, 1] and a reference."""
-    unlabelled, texts = (table[name].null_count for name in ("label", "log_likelihoods"))
-    if table.num_rows == 0 or unlabelled != texts or unlabelled not in (0, table.num_rows):
+    unlabelled, written = (table[name].null_count for name in ("label", "log_likelihoods"))
+    if table.num_rows == 0 or not {unlabelled, written} <= {0, table.num_rows}:
+        return False
+    if unlabelled > written:
         return False
     least = pc.min(pc.list_value_length(table["references"])).as_py()
     values = np.array([table[metric].to_numpy() for metric in metrics])  # NaN where null

@@ -8,12 +8,13 @@ from typing import Any
 
 from crosstune.results.cells import NO_FAMILY
 from crosstune.study.schema import Study
-from crosstune.tasks import Leakage
+from crosstune.tasks import Example, Leakage
 
 Way = tuple[str, str]
 """A source and a recipe, or a target and a condition, by name."""
 
 SHOWN_LEAKS = 20
+SHOWN_CLASSES = 5
 
 
 def mismatches(study: Study) -> list[str]:
@@ -27,12 +28,34 @@ def mismatches(study: Study) -> list[str]:
     ]
 
 
+def absent_classes(who: str, task: str, shown: Sequence[Example]) -> list[str]:
+    """A line where demonstrations leave out classes: answers that all of them offer.
+
+    Args:
+        who: The recipe or condition.
+        task: Whose demonstrations they are.
+        shown: The demonstrations.
+    """
+    offered = {example.choices for example in shown}
+    if len(offered) != 1:
+        return []
+    [classes] = offered
+    absent = [name for name in classes if name not in {e.references[0] for e in shown}]
+    if not absent:
+        return []
+    named = ", ".join(absent[:SHOWN_CLASSES]) + (", …" if len(absent) > SHOWN_CLASSES else "")
+    shows = f"{len(classes) - len(absent)} of its {len(classes)} classes, not {named}"
+    return [f"{who}: the demonstrations of {task} show {shows}"]
+
+
 def without_family(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line that names the targets without a family, from the plan's rows."""
     names = dict.fromkeys(row["target"] for row in rows if row["target_family"] == NO_FAMILY)
     if not names:
         return []
-    return [f"no family is stated for {', '.join(names)}: other tasks count as of another family"]
+    return [
+        f"no family is stated for {', '.join(names)}: tuning on other tasks counts as cross-task"
+    ]
 
 
 def leaks(shared: Mapping[tuple[Way, Way], Leakage], asked: Mapping[Way, int]) -> list[str]:

@@ -8,8 +8,9 @@ single-precision matrix product of this machine's CPU times `EFFICIENCY`; an acc
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, takewhile
 
 import numpy as np
 
@@ -83,20 +84,31 @@ def asking_work(question: Question) -> float:
 
 
 def _tuning_tokens(job: Job, recipe: Recipe) -> int:
-    return recipe.epochs * sum(
+    whole = sum(
         min(_tokens([prompt], prompt.completion), recipe.max_tokens) for prompt in job.prompts
     )
+    return recipe.epochs * max(1, whole - _spared(job.prompts))
 
 
 def _asking_tokens(question: Question) -> int:
-    written = question.task.max_new_tokens if question.task.kind == "text" else 0
-    choices = "".join(choice for prompt in question.prompts for choice in prompt.continuations)
-    return _tokens(question.prompts, choices) + written * len(question.prompts)
+    prompts = question.prompts
+    if question.scoring == "generation":
+        return _tokens(prompts, "") + question.max_new_tokens * len(prompts)
+    return _tokens(prompts, "".join(chain.from_iterable(p.continuations for p in prompts)))
 
 
-def _tokens(prompts: Iterable[Prompt], more: str) -> int:
+def _tokens(prompts: Sequence[Prompt], more: str) -> int:
     read = sum(len(p.context) + sum(len(text) for _, text in p.turns) for p in prompts)
-    return (read + len(more)) // CHARACTERS_PER_TOKEN + 1
+    return (read + len(more)) // CHARACTERS_PER_TOKEN + 1 - _spared(prompts)
+
+
+def _spared(prompts: Sequence[Prompt]) -> int:
+    """Tokens that are not read again, as all prompts begin with them."""
+    contexts = [prompt.context for prompt in prompts]
+    # What the first and the last in order share is shared by all.
+    ends = zip(min(contexts, default=""), max(contexts, default=""), strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
+    return shared * max(0, len(contexts) - 1) // CHARACTERS_PER_TOKEN
 
 
 def _rate() -> float:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict
 from typing import Any
+
+from pydantic import BaseModel
 
 from crosstune.models import Recipe
 from crosstune.tasks.example import Condition, Example, Prompt
@@ -43,7 +45,7 @@ def job_ingredients(
 ) -> dict[str, Any]:
     """What decides a tuned model. The prompts' ids count, as they name the examples."""
     return base | {
-        "recipe": recipe.model_dump(mode="json", exclude={"name"}),
+        "recipe": _said(recipe, later={"demonstrations", "sampler", "draw"}, never={"name"}),
         "seed": seed,
         "training_sha256": key([asdict(prompt) for prompt in prompts]),
         "tune_version": TUNE_VERSION,
@@ -61,20 +63,34 @@ def question_ingredients(
     """What decides the answers and scores of one target, the model apart.
 
     Args:
-        target: Kind of answer, metrics and limits of the task.
-        condition: How it is asked.
+        target: Kind of answer, metrics and limits.
+        condition: How it is asked; where demonstrations come from shows in the prompts.
         prompts: What the model reads, in order.
         examples: What its answers are compared with, in the same order.
         tokens_per_batch: Low-precision answers depend on what shares a batch.
     """
     return {
         "target": target,
-        "condition": condition.model_dump(mode="json", exclude={"name"}),
+        "condition": _said(
+            condition,
+            later={"sampler", "draw", "order", "scoring"},
+            never={"name", "shots_from"},
+        ),
         "prompts_sha256": key([asdict(prompt) for prompt in prompts]),
         "examples_sha256": key([_decisive(example) for example in examples]),
         "tokens_per_batch": tokens_per_batch,
         "ask_version": ASK_VERSION,
     }
+
+
+def _said(way: BaseModel, *, later: Set[str], never: Set[str]) -> dict[str, Any]:
+    """All that a recipe or condition says, but what came later and is not used.
+
+    So keys stay what they were before it came, and with them all that is stored.
+    """
+    said = way.model_dump(mode="json", exclude=set(never))
+    usual = {name: field.default for name, field in type(way).model_fields.items()}
+    return {n: value for n, value in said.items() if n not in later or value != usual[n]}
 
 
 def _decisive(example: Example) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from typing import Any
 from crosstune import models, tasks
 from crosstune.errors import InputError, did_you_mean
 from crosstune.models import ModelReference, Recipe
-from crosstune.study.caveats import Way, leaks, mismatches, without_family
+from crosstune.results.cells import relation
+from crosstune.study.caveats import Way, absent_classes, leaks, mismatches, without_family
 from crosstune.study.keys import (
     base_ingredients,
     cell_key,
@@ -26,7 +27,7 @@ from crosstune.study.keys import (
 )
 from crosstune.study.schema import Source, Study
 from crosstune.tasks import Leakage, Task
-from crosstune.tasks.example import Condition, Example, Prompt
+from crosstune.tasks.example import Condition, Example, Prompt, Scoring
 from crosstune.tasks.splits import Split
 
 
@@ -40,6 +41,10 @@ class Question:
         examples: The test examples.
         prompts: Their final wording, in the same order.
         dropped: Rows of the test split that the task leaves out.
+        scoring: How answers become scores; `generation` for a text task.
+        metrics: Names of the scores, the main one first.
+        stop: Strings that end a written answer.
+        max_new_tokens: Of a written answer.
         ingredients: What decides its answers, the model apart.
     """
 
@@ -48,6 +53,10 @@ class Question:
     examples: tuple[Example, ...]
     prompts: tuple[Prompt, ...]
     dropped: int
+    scoring: Scoring
+    metrics: tuple[str, ...]
+    stop: tuple[str, ...]
+    max_new_tokens: int
     ingredients: dict[str, Any]
 
     @property
@@ -61,12 +70,14 @@ class Training:
     """What a source teaches in a recipe, the same for every seed.
 
     Attributes:
-        examples: The training examples.
-        prompts: Their final wording, in the same order.
+        examples: The training examples, and the demonstrations before them.
+        prompts: The final wording of the training examples.
+        labels: Answers it teaches, of tasks that choose; none where they are too many for classes.
     """
 
     examples: tuple[Example, ...]
     prompts: tuple[Prompt, ...]
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,7 @@ class Job:
         recipe: How it is tuned.
         seed: Decides initialisation and order.
         prompts: The training examples in their final wording.
+        labels: Answers they teach, as in `Training`.
         dropped: Rows of the training splits that the tasks leave out.
         questions: What it is asked, by the key of the cell.
         ingredients: What decides the tuned model.
@@ -89,6 +101,7 @@ class Job:
     recipe: Recipe | None
     seed: int | None
     prompts: tuple[Prompt, ...]
+    labels: tuple[str, ...]
     dropped: int
     questions: dict[str, Question]
     ingredients: dict[str, Any]
@@ -137,7 +150,7 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
         InputError: Lists all that is wrong with the study, its tasks and its model, the device,
             and what is not installed.
     """
-    draft = _Draft(study)
+    draft = _Draft(study, folder)
     model: ModelReference | None = None
     wanted, resolved = study.numeric_type, ""
     with draft.gathered():
@@ -187,6 +200,7 @@ class _Draft:
     """
 
     study: Study
+    folder: Path
     known: dict[str, Task] = field(default_factory=dict)
     problems: dict[str, dict[tuple[str, ...], None]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -236,7 +250,12 @@ class _Draft:
             )
         for i, name in enumerate(source.tasks):
             count = share + (i < rest)
-            there = self.read(name, "train", prompt=recipe.prompt).items
+            shown = self.shown(name, recipe)
+            there = [
+                example
+                for example in self.read(name, "train", prompt=recipe.prompt).items
+                if example not in shown
+            ]
             if 0 < len(there) < count:
                 self.warnings.append(
                     f"source {source.name}: {name} has {len(there)} training examples, fewer than "
@@ -244,12 +263,33 @@ class _Draft:
                 )
             if there:
                 chosen = tasks.subset(there, count, seed=self.study.train_seed)
-                found += chosen
-                template = recipe.chat_template
+                found += (*chosen, *shown)
                 prompts += tasks.prompts(
-                    self.known[name], chosen, variant=recipe.prompt, chat_template=template
+                    self.known[name],
+                    chosen,
+                    variant=recipe.prompt,
+                    chat_template=recipe.chat_template,
+                    demonstrations=shown,
                 )
-        return Training(tuple(found), tuple(prompts))
+        taught = sorted({e.references[0] for e in found if e.label is not None})
+        labels = tuple(taught) if len(taught) <= MOST_LABELS else ()
+        return Training(tuple(found), tuple(prompts), labels)
+
+    def shown(self, name: str, recipe: Recipe) -> tuple[Example, ...]:
+        """The demonstrations before every training input of a task."""
+        shown: tuple[Example, ...] = ()
+        if recipe.demonstrations and self.read(name, "fewshot", prompt=recipe.prompt).items:
+            with self.gathered():
+                shown = tasks.demonstrations(
+                    self.known[name],
+                    recipe.demonstrations,
+                    prompt=recipe.prompt,
+                    seed=self.study.train_seed,
+                    sampler=recipe.sampler,
+                    draw=recipe.draw,
+                )
+        self.warnings += absent_classes(f"recipe {recipe.name}", name, shown)
+        return shown
 
     def left_out(self) -> list[str]:
         """A line for every task that leaves rows out."""
@@ -271,31 +311,81 @@ class _Draft:
         if not there.items:
             return found
         task, study, variant = self.known[target], self.study, condition.prompt
-        if condition.shots:
+        named = condition.shots_from.replace("{target}", target)
+        if condition.shots and not named:
             self.read(target, "fewshot", prompt=variant)
         examples = tasks.subset(there.items, condition.examples, seed=study.test_seed)
         with self.gathered():
             shown = tasks.demonstrations(
-                task, condition.shots, prompt=variant, seed=study.test_seed
+                task,
+                condition.shots,
+                prompt=variant,
+                seed=study.test_seed,
+                file=self.folder / named if named else None,
+                sampler=condition.sampler,
+                draw=condition.draw,
+                order=condition.order,
             )
-            template = condition.chat_template
-            prompts = tasks.prompts(
-                task, examples, variant=variant, chat_template=template, demonstrations=shown
-            )
-            ingredients = question_ingredients(
-                {name: task.described()[name] for name in _DECISIVE},
-                condition,
-                prompts=prompts,
-                examples=examples,
-                tokens_per_batch=study.tokens_per_batch,
-            )
-            dropped = there.dropped
-            found.append(Question(task, condition, examples, tuple(prompts), dropped, ingredients))
+            asked = {example.context for example in examples}
+            if known := sum(example.context in asked for example in shown):
+                self.warnings.append(
+                    f"condition {condition.name}: {known} of the demonstrations of {target} are "
+                    "asked as well"
+                )
+            self.warnings += absent_classes(f"condition {condition.name}", target, shown)
+            found.append(self.question(task, condition, there.dropped, examples, shown))
         return found
 
+    def question(
+        self,
+        task: Task,
+        condition: Condition,
+        dropped: int,
+        examples: tuple[Example, ...],
+        shown: tuple[Example, ...],
+    ) -> Question:
+        """A target in a condition, with its final wording."""
+        prompts = tasks.prompts(
+            task,
+            examples,
+            variant=condition.prompt,
+            chat_template=condition.chat_template,
+            demonstrations=shown,
+        )
+        scoring = tasks.scoring_of(task, condition.scoring)
+        metrics = tasks.metric_names(task, scoring)
+        stop, longest = tasks.limits(task, examples, scoring)
+        said = task.described()
+        ingredients = question_ingredients(
+            {name: said[name] for name in _DECISIVE}
+            | {"metrics": list(metrics), "stop": list(stop), "max_new_tokens": longest},
+            # What a text task ignores is not in its key.
+            condition
+            if task.kind == "choice"
+            else condition.model_copy(update={"scoring": "likelihood"}),
+            prompts=prompts,
+            examples=examples,
+            tokens_per_batch=self.study.tokens_per_batch,
+        )
+        return Question(
+            task=task,
+            condition=condition,
+            examples=examples,
+            prompts=tuple(prompts),
+            dropped=dropped,
+            scoring=scoring,
+            metrics=metrics,
+            stop=stop,
+            max_new_tokens=longest,
+            ingredients=ingredients,
+        )
 
-_DECISIVE = ("name", "kind", "metrics", "stop", "max_new_tokens", "metric_options", "filters")
-"""What of a task decides scores beside its prompts and examples."""
+
+_DECISIVE = ("name", "kind", "metric_options", "filters")
+"""What of a task decides scores beside its prompts, examples, metrics and limits."""
+
+MOST_LABELS = 200
+"""Distinct answers up to which a source is said to teach labels."""
 
 
 def _unknown(study: Study, known: dict[str, Task]) -> list[str]:
@@ -332,17 +422,33 @@ def _jobs(
     shared: dict[tuple[Way, Way], Leakage],
 ) -> tuple[tuple[Job, ...], tuple[dict[str, Any], ...]]:
     """Jobs without repetition, and the rows of the matrix; a seed's slice is finished first."""
-    bare = Job(key(base), None, None, None, (), 0, _asked(base, questions), base)
+    bare = Job(key(base), None, None, None, (), (), 0, _asked(base, questions), base)
     jobs = {bare.key: bare}
     rows: list[dict[str, Any]] = []
     study = draft.study
+    stated = {
+        (source, target): relation
+        for relation, pairs in study.relations.items()
+        for source, targets in pairs.items()
+        for target in targets
+    }
     for seed, recipe, source in product(study.seeds, study.recipes, study.sources):
         way = (source.name, recipe.name)
-        prompts = trainings[way].prompts
-        ingredients = job_ingredients(base, recipe, seed=seed, prompts=prompts)
+        training = trainings[way]
+        ingredients = job_ingredients(base, recipe, seed=seed, prompts=training.prompts)
         asked = _asked(ingredients, questions)
         dropped = sum(draft.dropped[name, "train", recipe.prompt] for name in source.tasks)
-        job = Job(key(ingredients), source.name, recipe, seed, prompts, dropped, asked, ingredients)
+        job = Job(
+            key=key(ingredients),
+            source=source.name,
+            recipe=recipe,
+            seed=seed,
+            prompts=training.prompts,
+            labels=training.labels,
+            dropped=dropped,
+            questions=asked,
+            ingredients=ingredients,
+        )
         jobs.setdefault(job.key, job)
         families = list(dict.fromkeys(draft.known[name].family for name in source.tasks))
         rows += [
@@ -352,10 +458,18 @@ def _jobs(
                 "source_tasks": list(source.tasks),
                 "target": question.task.name,
                 "target_family": question.task.family,
+                "relation": stated.get((source.name, question.task.name))
+                or relation(
+                    question.task.name,
+                    question.task.family,
+                    tasks=source.tasks,
+                    families=families,
+                ),
                 "recipe": recipe.name,
                 "condition": question.condition.name,
+                "scoring": question.scoring,
                 "seed": seed,
-                "metrics": list(question.task.metrics),
+                "metrics": list(question.metrics),
                 **asdict(shared[way, question.way]),
                 "job_key": job.key,
                 "base_job_key": bare.key,

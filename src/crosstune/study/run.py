@@ -78,6 +78,7 @@ def run(
             planned.model, numeric_type=planned.numeric_type, device=device
         )
         _check_model(model, planned, weights)
+        _check_first_tokens(model, left)
         if not model.packs:
             reporter.say(
                 f"note: {planned.model.name} is read in padded rows, which is slower: "
@@ -165,14 +166,28 @@ def _check_model(model: LanguageModel, planned: Plan, weights: dict[str, str]) -
         )
 
 
+def _check_first_tokens(model: LanguageModel, jobs: list[Job]) -> None:
+    """Whether first tokens tell choices apart wherever they are to be scored."""
+    problems = {}
+    for question in (question for job in jobs for question in job.questions.values()):
+        if question.scoring == "first_token" and question.way not in problems:
+            alike = model.alike(question.prompts)
+            problems[question.way] = alike and (
+                f"condition {question.condition.name}: the choices '{alike[0].strip()}' and "
+                f"'{alike[1].strip()}' of {question.task.name} begin with the same token; "
+                "ask them by likelihood"
+            )
+    if told := [problem for problem in problems.values() if problem]:
+        raise InputError("First tokens cannot be scored", told)
+
+
 def _resolved(planned: Plan, weights: dict[str, str]) -> str:
     """The content of study.json; names no path of this machine."""
     study = planned.study.model_dump(mode="json")
     study["model"] = planned.model.name
-    study["tasks"] = [
-        PurePath(pattern).name if PurePath(pattern).is_absolute() else pattern
-        for pattern in planned.study.tasks
-    ]
+    study["tasks"] = [_public(pattern) for pattern in planned.study.tasks]
+    for condition in study["conditions"]:
+        condition["shots_from"] = _public(condition["shots_from"])
     content = {
         "format": FORMAT,
         "crosstune": _versions().get("crosstune"),
@@ -184,6 +199,10 @@ def _resolved(planned: Plan, weights: dict[str, str]) -> str:
         "study": study,
     }
     return json.dumps(content, indent=1)
+
+
+def _public(path: str) -> str:
+    return PurePath(path).name if PurePath(path).is_absolute() else path
 
 
 def _versions() -> dict[str, str]:

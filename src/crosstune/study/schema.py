@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from crosstune.errors import InputError, problems_in
+from crosstune.errors import InputError, did_you_mean, problems_in
 from crosstune.models.recipe import Recipe
 from crosstune.tasks.example import Condition
 from crosstune.tasks.loading import read_yaml
@@ -52,6 +52,7 @@ def _distinct(items: tuple[Any, ...]) -> tuple[Any, ...]:
 
 Name = Annotated[str, AfterValidator(_safe_name)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+Relation = Literal["same task", "in-domain", "out-of-domain", "cross-task"]
 Listed = BeforeValidator(_listed)
 Distinct = AfterValidator(_distinct)
 
@@ -82,6 +83,8 @@ class Study(BaseModel):
         targets: Task names; columns of the matrix.
         recipes: Ways to tune; each is a slice of the matrix.
         conditions: Ways to ask; each is a slice of the matrix.
+        relations: What families do not tell: sources and their targets that are `in-domain`, or of
+            another relation than the families say, as `{in-domain: {imdb: [rotten_tomatoes]}}`.
         seeds: Each decides the initialisation and the order of one tuning per source and recipe.
         train_seed: Decides which training examples are taken, the same ones for every seed.
         test_seed: Decides the test examples and demonstrations, the same ones for every model.
@@ -119,6 +122,7 @@ class Study(BaseModel):
     conditions: Annotated[tuple[Condition, ...], Listed, Distinct, Field(min_length=1)] = (
         Condition(),
     )
+    relations: dict[Relation, dict[Name, Annotated[tuple[Name, ...], Listed, Distinct]]] = {}
     seeds: Annotated[tuple[Seed, ...], Listed, Distinct, Field(min_length=1)] = (0,)
     train_seed: Seed = 0
     test_seed: Seed = 0
@@ -130,6 +134,31 @@ class Study(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise InputError("The study cannot be run", problems_in(error, _keys())) from None
+        if problems := self._unrelated():
+            raise InputError("The study cannot be run", problems)
+
+    def _unrelated(self) -> list[str]:
+        """What `relations` names that is not there, or twice."""
+        sources = [source.name for source in self.sources]
+        named = [
+            (f"relations.{relation}", source, target)
+            for relation, pairs in self.relations.items()
+            for source, targets in pairs.items()
+            for target in targets
+        ]
+        problems = []
+        for place, source, target in named:
+            if source not in sources:
+                hint = did_you_mean(source, sources)
+                problems.append(f"{place}: there is no source called '{source}'.{hint}")
+            if target not in self.targets:
+                hint = did_you_mean(target, self.targets)
+                problems.append(f"{place}: there is no target called '{target}'.{hint}")
+        twice = Counter((source, target) for _, source, target in named)
+        problems += [
+            f"relations: {s} → {t} stands there twice" for (s, t), n in twice.items() if n > 1
+        ]
+        return list(dict.fromkeys(problems))
 
 
 def _keys() -> dict[object, Iterable[str]]:

@@ -180,6 +180,7 @@ class Worker:
             "recipe": job.recipe.name,
             "seed": job.seed,
             "ingredients": job.ingredients,
+            "labels": job.labels,
             "dropped": job.dropped,
             "tuning": asdict(tuning),
             "tuned_together": together,
@@ -187,6 +188,11 @@ class Worker:
             "versions": dict(self.versions),
         }
         _write(folder / "job.json", record)
+        if tuning.truncated:
+            self.reporter.say(
+                f"{job.title}: {tuning.truncated} of {tuning.examples} training examples lost "
+                f"tokens to fit max_tokens ({job.recipe.max_tokens}) or the model"
+            )
 
     def _left(self, job: Job, proof: Proof) -> dict[str, Question]:
         """Questions without a sound score of this very model."""
@@ -224,6 +230,7 @@ class Worker:
             "seed": job.seed,
             "target": question.task.name,
             "condition": question.condition.name,
+            "scoring": question.scoring,
             "ingredients": {"job": job.ingredients, "question": question.ingredients},
             "tokens_per_batch": budget,
             "packed": self.model.packs,
@@ -232,7 +239,7 @@ class Worker:
             "truncated": sum(outcome.truncated for outcome in outcomes),
             "metrics": {
                 metric: fmean(outcome.metrics[metric] for outcome in outcomes)
-                for metric in question.task.metrics
+                for metric in question.metrics
             },
             "proof": asdict(now),
             "seconds": time.monotonic() - began,
@@ -255,14 +262,17 @@ class Worker:
         budget, task = self.tokens_per_batch, question.task
         while True:
             try:
-                if task.kind == "choice":
+                if question.scoring != "generation":
                     return self.model.score_choices(
-                        question.prompts, tokens_per_batch=budget, progress=progress
+                        question.prompts,
+                        first_token=question.scoring == "first_token",
+                        tokens_per_batch=budget,
+                        progress=progress,
                     ), budget
                 return self.model.generate(
                     question.prompts,
-                    stop=task.stop,
-                    max_new_tokens=task.max_new_tokens,
+                    stop=question.stop,
+                    max_new_tokens=question.max_new_tokens,
                     tokens_per_batch=budget,
                     progress=progress,
                 ), budget
@@ -313,14 +323,14 @@ def _outcomes(question: Question, answers: Sequence[Answer]) -> list[Outcome]:
     if [answer.id for answer in answers] != [prompt.id for prompt in question.prompts]:
         raise JobFailure("the answers are not in the order of the prompts")
     return [
-        _outcome(question.task, example, prompt=prompt, answer=answer)
+        _outcome(question, example, prompt=prompt, answer=answer)
         for example, prompt, answer in zip(
             question.examples, question.prompts, answers, strict=True
         )
     ]
 
 
-def _outcome(task: tasks.Task, example: Example, *, prompt: Prompt, answer: Answer) -> Outcome:
+def _outcome(question: Question, example: Example, *, prompt: Prompt, answer: Answer) -> Outcome:
     if isinstance(answer, ChoiceAnswer):
         if any(math.isnan(value) for value in answer.log_likelihoods):
             raise JobFailure(f"the likelihood of a choice is not a number (example {example.id})")
@@ -328,14 +338,16 @@ def _outcome(task: tasks.Task, example: Example, *, prompt: Prompt, answer: Answ
         tokens = answer.answer_tokens
     else:
         given, tokens = {"text": answer.text}, answer.tokens
+    task, scoring = question.task, question.scoring
+    said = given.get("text") if task.kind == "text" else None
     return Outcome(
         id=example.id,
         prompt_sha256=key(asdict(prompt)),
-        answer=given["text"] if "text" in given else tasks.answer(task, example, **given),
+        answer=tasks.answer(task, example, **given, scoring=scoring) if said is None else said,
         log_likelihoods=given.get("log_likelihoods"),
         label=example.label,
         references=example.references,
-        metrics=tasks.outcome(task, example, **given),
+        metrics=tasks.outcome(task, example, **given, scoring=scoring),
         prompt_tokens=answer.prompt_tokens,
         answer_tokens=tokens,
         truncated=answer.truncated,

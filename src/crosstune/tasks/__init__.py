@@ -11,18 +11,19 @@
 | `leakage`, `Leakage` | test inputs that stand in training rows, counted |
 | `prompts` | the one renderer, for tuning, demonstrations and asking |
 | `outcome`, `answer` | every metric of one answer, and the answer itself |
+| `scoring_of`, `metric_names`, `limits` | how answers are scored, and ended |
 | `check` | the contract every task keeps, as problems in words |
 | `METRICS` | metrics of text answers, by name |
 """
 
 from crosstune.tasks.checking import check
 from crosstune.tasks.definition import Wording
-from crosstune.tasks.example import ChatTemplate, Condition, Example, Prompt
+from crosstune.tasks.example import ChatTemplate, Condition, Example, Prompt, Sampler, Scoring
 from crosstune.tasks.leakage import Leakage, leakage
 from crosstune.tasks.loading import hub_names, load
 from crosstune.tasks.metrics import METRICS
 from crosstune.tasks.rendering import prompts
-from crosstune.tasks.scoring import answer, outcome
+from crosstune.tasks.scoring import answer, limits, metric_names, outcome, scoring_of
 from crosstune.tasks.splits import Examples, demonstrations, examples, subset
 from crosstune.tasks.task import Task
 
@@ -34,6 +35,8 @@ __all__ = [
     "Examples",
     "Leakage",
     "Prompt",
+    "Sampler",
+    "Scoring",
     "Task",
     "Wording",
     "answer",
@@ -42,8 +45,11 @@ __all__ = [
     "examples",
     "hub_names",
     "leakage",
+    "limits",
     "load",
+    "metric_names",
     "outcome",
     "prompts",
+    "scoring_of",
     "subset",
 ]

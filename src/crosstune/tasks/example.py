@@ -8,6 +8,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 ChatTemplate = Literal["none", "model"]
+Sampler = Literal["task", "first", "drawn"]
+"""Which demonstrations: as the task's file says, the first ones, or drawn by seed."""
+Scoring = Literal["likelihood", "first_token", "generation"]
+"""How an answer becomes a score: by the likelihood of whole choices, of their first tokens, or by
+what the model writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,17 @@ class Condition(BaseModel):
         examples: Number of test examples, the same ones for every model; fewer when the task
             has fewer.
         shots: Number of demonstrations before each question, the same for every example.
+        shots_from: File with their rows, in which `{target}` stands for the target's name; empty
+            for the few-shot split that the target's own file names.
+        sampler: `first`: in the order of the file; `drawn`: by seed, each class as often as can
+            be; `task`: as the target's file says.
+        draw: Another draw of demonstrations for every number.
+        order: 0 for the order in which they are taken, else another order of the same ones.
         prompt: Prompt variant of the task.
         chat_template: `none`: bare text; `model`: the model's own template.
+        scoring: How choices are picked: `likelihood` of the whole choice; likelihood of its
+            `first_token`; `generation`: the choice that a freely written answer begins with. Text
+            tasks are always written. Scores of different modes are never compared.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,5 +84,10 @@ class Condition(BaseModel):
     name: str = "zero-shot"
     examples: int = Field(default=200, gt=0)
     shots: int = Field(default=0, ge=0, le=64)
+    shots_from: str = ""
+    sampler: Sampler = "task"
+    draw: int = Field(default=0, ge=0)
+    order: int = Field(default=0, ge=0)
     prompt: str = "default"
     chat_template: ChatTemplate = "none"
+    scoring: Scoring = "likelihood"

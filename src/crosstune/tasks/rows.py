@@ -85,22 +85,38 @@ def read_split(task: Task, split: str) -> Rows:
         raise InputError(
             f"The task '{task.name}' has no files for the split '{split}' (there are: {known})."
         )
+    where = f"split '{split}' of '{task.name}'"
+    paths = {name: task.path.parent / name for name in files[split]}
+    return _rows(paths, reader, where=where)
+
+
+def read_file(path: Path) -> Rows:
+    """All rows of a local file, read as its ending says.
+
+    Raises:
+        InputError: It is missing, of another format, or a line is broken.
+    """
+    reader = _READERS.get(path.suffix[1:])
+    if reader is None:
+        raise InputError(f"{path.name} ends in none of .{', .'.join(_READERS)}")
+    return _rows({path.name: path}, reader, where="demonstrations")
+
+
+def _rows(paths: Mapping[str, Path], reader: Callable[[Path], Read], *, where: str) -> Rows:
     items: list[tuple[str, Row]] = []
     problems: list[str] = []
-    for name in files[split]:
-        path = task.path.parent / name
+    for name, path in paths.items():
         try:
             for place, row in reader(path):
-                where = f"{path.name}, {place}"
                 if isinstance(row, dict):
-                    items.append((where, row))
+                    items.append((f"{path.name}, {place}", row))
                 else:
                     told = row if isinstance(row, Broken) else "not an object with fields"
-                    problems.append(f"{where}: {told}")
+                    problems.append(f"{path.name}, {place}: {told}")
         except OSError as error:
-            problems.append(f"{name}: {error.strerror or error} (split '{split}' of '{task.name}')")
+            problems.append(f"{name}: {error.strerror or error} ({where})")
     if problems:
-        raise rejected(f"The split '{split}' of the task '{task.name}' cannot be read", problems)
+        raise rejected(f"The {where} cannot be read", problems)
     return Rows(tuple(items))
 
 

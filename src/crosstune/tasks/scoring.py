@@ -3,13 +3,64 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from crosstune.errors import JobFailure
-from crosstune.tasks.example import Example
+from crosstune.tasks.example import Example, Scoring
 from crosstune.tasks.metrics import CHOICE_METRICS, FILTERS, METRICS, likeliest
 from crosstune.tasks.task import Task
+
+
+def scoring_of(task: Task, scoring: Scoring) -> Scoring:
+    """How answers of a task become scores where that way of scoring choices is wished."""
+    return scoring if task.kind == "choice" else "generation"
+
+
+def metric_names(task: Task, scoring: Scoring) -> tuple[str, ...]:
+    """Names of what `outcome` gives, the main one first.
+
+    A first token and a written answer say which choice is picked, and nothing of its length.
+    """
+    whole = task.kind == "text" or scoring == "likelihood"
+    return task.metrics if whole else ("acc",)
+
+
+def limits(
+    task: Task, examples: Sequence[Example], scoring: Scoring
+) -> tuple[tuple[str, ...], int]:
+    """What ends a written answer, and its most tokens; choices need as many as they are long.
+
+    A token of a choice is two bytes at least, mostly four.
+    """
+    if task.kind == "text" or scoring != "generation":
+        return task.stop, task.max_new_tokens
+    longest = max(len(choice.encode()) for example in examples for choice in example.choices)
+    return tuple(filter(None, [task.fewshot_delimiter])), longest // 2 + 4
+
+
+def picked(text: str, choices: Sequence[str]) -> int | None:
+    """The choice that a written answer begins with, the longest of several; None if there is none.
+
+    Case, and what stands before the first letter or digit, do not count; a word must be whole.
+
+    Example:
+        >>> picked(' "Not sure", I think.', ["no", "not sure"]), picked("none", ["no", "yes"])
+        (1, None)
+    """
+    said = _bare(text)
+    found = [
+        position
+        for position, choice in enumerate(map(_bare, choices))
+        if said.startswith(choice) and not said[len(choice) : len(choice) + 1].isalnum()
+    ]
+    return max(found, key=lambda position: len(_bare(choices[position])), default=None)
+
+
+def _bare(text: str) -> str:
+    """Without regard to case, and to what stands before the first letter or digit."""
+    return re.sub(r"^[\W_]+(?=[^\W_])", "", text).strip().casefold()
 
 
 def outcome(
@@ -18,17 +69,20 @@ def outcome(
     *,
     log_likelihoods: Sequence[float] | None = None,
     text: str | None = None,
+    scoring: Scoring = "likelihood",
 ) -> dict[str, float]:
-    """Every metric of a task for one answer.
+    """Every metric of one answer.
 
     Args:
         task: The task.
         example: What was asked.
-        log_likelihoods: For a choice task: one a choice, nats, summed over its tokens.
-        text: For a text task: what the model wrote.
+        log_likelihoods: Of choices: one a choice, nats, summed over the tokens that count.
+        text: What the model wrote.
+        scoring: How a choice is picked.
 
     Returns:
-        The task's metrics in their order, each 0 to 1. `acc`: the likeliest choice is right.
+        The metrics of `metric_names` in their order, each 0 to 1. `acc`: the likeliest choice is
+        right, or the one that a written answer begins with.
         `acc_norm`: the same after dividing by a choice's characters, its delimiter not counted.
         Of equal choices the first counts as picked. Text metrics see the answer after the file's
         filters; without filters, answer and references are stripped first (a leading delimiter
@@ -40,8 +94,11 @@ def outcome(
     """
     if log_likelihoods is not None:
         sums = _checked(task, example, log_likelihoods)
-        picked = {metric: CHOICE_METRICS[metric](sums, example.choices) for metric in task.metrics}
-        return {metric: float(choice == example.label) for metric, choice in picked.items()}
+        named = metric_names(task, scoring)
+        chosen = {metric: CHOICE_METRICS[metric](sums, example.choices) for metric in named}
+        return {metric: float(choice == example.label) for metric, choice in chosen.items()}
+    if scoring == "generation" and task.kind == "choice" and text is not None:
+        return {"acc": float(picked(text, example.choices) == example.label)}
     default, references = task.filters[0][0], example.references
     if not default:
         references = tuple(reference.strip() for reference in references)
@@ -61,8 +118,11 @@ def answer(
     *,
     log_likelihoods: Sequence[float] | None = None,
     text: str | None = None,
+    scoring: Scoring = "likelihood",
 ) -> str:
-    """The choice that was picked (by summed log-likelihood), or the text after the first filters.
+    """The choice that was picked, or the text after the first filters.
+
+    Where a written answer begins with no choice, it is what was written, stripped.
 
     Raises:
         JobFailure: As `outcome`.
@@ -70,6 +130,9 @@ def answer(
     """
     if log_likelihoods is not None:
         return example.choices[likeliest(_checked(task, example, log_likelihoods))]
+    if scoring == "generation" and task.kind == "choice" and text is not None:
+        position = picked(text, example.choices)
+        return text.strip() if position is None else example.choices[position]
     with _in_time(task):
         return _filtered(task, text)[task.filters[0][0]]
 

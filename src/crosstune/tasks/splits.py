@@ -11,12 +11,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from crosstune.errors import InputError
-from crosstune.tasks.example import Example
+from crosstune.tasks.example import Example, Sampler
 from crosstune.tasks.rendering import worded, wording
-from crosstune.tasks.rows import Rows, content_id, read_split, rejected
+from crosstune.tasks.rows import Rows, content_id, read_file, read_split, rejected
 from crosstune.tasks.task import Task
 from crosstune.tasks.templates import Unrenderable
 
@@ -57,7 +58,7 @@ def examples(task: Task, split: Split, *, prompt: str = "default") -> Examples:
 
 
 @functools.lru_cache(KEPT)
-def _worded(task: Task, split: Split, prompt: str) -> Examples:
+def _worded(task: Task, split: Split | Path, prompt: str) -> Examples:
     words, rows = wording(task, prompt), _split_rows(task, split)
     columns = {key for _, row in rows.items for key in row}
     found: list[Example | None] = []
@@ -76,13 +77,14 @@ def _worded(task: Task, split: Split, prompt: str) -> Examples:
     kept = tuple(example for example in found if example is not None)
     dropped = len(found) - len(kept)
     if not kept:
-        raise InputError(
-            f"The {split} split of the task '{task.name}' is empty ({dropped} rows dropped)."
-        )
+        where = split.name if isinstance(split, Path) else f"The {split} split"
+        raise InputError(f"{where} of the task '{task.name}' is empty ({dropped} rows dropped).")
     return Examples(kept, dropped, rows.revision)
 
 
-def _split_rows(task: Task, split: Split) -> Rows:
+def _split_rows(task: Task, split: Split | Path) -> Rows:
+    if isinstance(split, Path):
+        return read_file(split)
     if split == "fewshot" and task.fewshot_config.samples:
         samples = enumerate(task.fewshot_config.samples, 1)
         return Rows(tuple((f"{task.path.name}, sample {n}", row) for n, row in samples))
@@ -126,34 +128,52 @@ def subset(examples: Sequence[Example], count: int, *, seed: int) -> tuple[Examp
 
 
 def demonstrations(
-    task: Task, shots: int, *, prompt: str = "default", seed: int = 0
+    task: Task,
+    shots: int,
+    *,
+    prompt: str = "default",
+    seed: int = 0,
+    file: Path | None = None,
+    sampler: Sampler = "task",
+    draw: int = 0,
+    order: int = 0,
 ) -> tuple[Example, ...]:
     """The solved examples before every question of a task, the same ones for all questions.
 
-    `fewshot_config.sampler: first_n` takes the order of the file. The default draws by seed; for a
-    choice task it goes round the right positions (for a fixed list of choices: the classes), so
-    that each is there once the shots allow it and their counts differ by one at most while rows
-    last. The order shown is a permutation of its own.
+    Drawn by seed, unless the sampler is `first` or the task's file says `first_n`: then they are
+    the first ones. For a choice task a draw goes round the right positions (for a fixed list of
+    choices: the classes), so that each is there once the shots allow it and their counts differ by
+    one at most while rows last. The order of drawn ones is a permutation of its own.
 
     Args:
         task: The task.
         shots: How many, at least 0.
         prompt: Prompt variant.
-        seed: Decides the draw.
+        seed: Decides draws and orders.
+        file: Where their rows are, in place of the task's few-shot split.
+        sampler: Whether they are the first ones or drawn.
+        draw: Which draw; nothing for the first ones.
+        order: Which order; 0 is the order of the file for the first ones.
 
     Raises:
         InputError: The task has no split for demonstrations, or too few rows in it.
     """
     if shots == 0:
         return ()
-    pool = examples(task, "fewshot", prompt=prompt).items
+    pool = _worded(task, file or "fewshot", prompt).items
     if shots > len(pool):
         raise InputError(
             f"The task '{task.name}' has {len(pool)} examples to demonstrate with, not {shots}."
         )
-    if task.fewshot_config.sampler == "first_n":
-        return pool[:shots]
-    drawn = _shuffled(pool, seed=seed, purpose="demonstrations")
+    first = task.fewshot_config.sampler == "first_n" if sampler == "task" else sampler == "first"
+    shown = pool[:shots] if first else _drawn(pool, shots, seed=seed, draw=draw)
+    if first and not order:
+        return shown
+    return tuple(_shuffled(shown, seed=seed, purpose=_numbered("order", order)))
+
+
+def _drawn(pool: Sequence[Example], shots: int, *, seed: int, draw: int) -> tuple[Example, ...]:
+    drawn = _shuffled(pool, seed=seed, purpose=_numbered("demonstrations", draw))
     turns: Counter[int | None] = Counter()
 
     def turn(example: Example) -> int:
@@ -161,4 +181,8 @@ def demonstrations(
         return turns[example.label]
 
     drawn.sort(key=turn)
-    return tuple(_shuffled(drawn[:shots], seed=seed, purpose="order"))
+    return tuple(drawn[:shots])
+
+
+def _numbered(purpose: str, number: int) -> str:
+    return f"{purpose} {number}" if number else purpose

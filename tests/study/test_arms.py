@@ -1,0 +1,194 @@
+"""Relations, demonstrations and scoring modes: what a study says of them reaches plan and store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from crosstune.errors import InputError
+from crosstune.models import ModelReference
+from crosstune.results.matrix import TransferMatrix
+from crosstune.study.plan import Plan, Question, plan
+from crosstune.study.run import run
+from crosstune.study.schema import Study
+from small import Told, folder_of_tasks, small_study, write_rows
+from standin import StandIn
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_of_tasks(tmp_path_factory.mktemp("tasks"))
+
+
+def planned(folder: Path, **changes: Any) -> Plan:
+    return plan(small_study(seeds=0, **changes), folder=folder, device="cpu")
+
+
+def questions(found: Plan) -> dict[tuple[str, str], Question]:
+    return {question.way: question for question in found.jobs[0].questions.values()}
+
+
+def done(study: Study, folder: Path, out: Path) -> TransferMatrix:
+    def load(reference: ModelReference, **_: str) -> StandIn:
+        return StandIn(reference.identity)
+
+    return run(study, out=out, folder=folder, device="cpu", load=load, reporter=Told())
+
+
+def test_a_study_overrides_what_families_say(folder: Path) -> None:
+    usual = {(r["source"], r["target"]): r["relation"] for r in planned(folder).rows}
+    assert usual["mood", "mood"] == usual["both", "sums"] == "same task"
+    assert usual["mood", "tone"] == usual["both", "tone"] == "out-of-domain"
+    assert usual["mood", "sums"] == "cross-task"
+    said = {"in-domain": {"mood": "tone"}, "cross-task": {"both": ["tone"]}}
+    stated = {
+        (r["source"], r["target"]): r["relation"] for r in planned(folder, relations=said).rows
+    }
+    assert stated == usual | {("mood", "tone"): "in-domain", ("both", "tone"): "cross-task"}
+
+
+def test_relations_of_nothing_are_told_with_all_else() -> None:
+    with pytest.raises(InputError) as caught:
+        small_study(
+            relations={
+                "in-domain": {"moood": ["tone"], "mood": ["tones", "tone"]},
+                "cross-task": {"mood": ["tone"]},
+            }
+        )
+    assert caught.value.problems == (
+        "relations.in-domain: there is no source called 'moood'. Did you mean 'mood'?",
+        "relations.in-domain: there is no target called 'tones'. Did you mean 'tone'?",
+        "relations: mood → tone stands there twice",
+    )
+    with pytest.raises(InputError, match="relations"):
+        small_study(relations={"near": {"mood": ["tone"]}})
+
+
+def test_demonstrations_stand_before_every_training_input(folder: Path) -> None:
+    recipes = [{"name": "plain", "examples": 20}, {"name": "shown", "examples": 20}]
+    recipes[1]["demonstrations"] = 3
+    _, plain, shown = planned(folder, sources=["mood"], recipes=recipes).jobs
+    beginnings = {prompt.context.rpartition("\n\n")[0] for prompt in shown.prompts}
+    assert len(beginnings) == 1
+    [beginning] = beginnings
+    assert beginning.count("\n\n") == 2
+    assert all("\n\n" not in prompt.completion for prompt in shown.prompts)
+    assert not any(beginning in prompt.context for prompt in plain.prompts)
+    # The same examples, but for those that are shown.
+    asked = [p.context.rpartition("\n\n")[2] for p in shown.prompts]
+    assert not {*beginning.split("\n\n")} & {a + " good" for a in asked}
+    assert len({*asked} & {p.context for p in plain.prompts}) >= 17
+    assert shown.key != plain.key
+
+
+def test_sizes_are_nested(folder: Path) -> None:
+    recipes = [{"name": str(n), "examples": n} for n in (8, 16, 40)]
+    _, few, more, most = planned(folder, sources=["mood"], recipes=recipes).jobs
+    assert few.prompts == more.prompts[:8]
+    assert more.prompts == most.prompts[:16]
+
+
+def test_labels_are_those_a_source_teaches(folder: Path) -> None:
+    found = {job.source: job.labels for job in planned(folder).jobs}
+    assert found == {None: (), "mood": ("bad", "good"), "sums": (), "both": ("bad", "good")}
+
+
+def test_demonstrations_come_from_a_file_of_the_target(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path)
+    (folder / "shots").mkdir()
+    rows = [{"text": f"the sky was {n}", "label": n % 2} for n in range(4)]
+    for name in ("mood", "tone"):
+        write_rows(folder / "shots" / f"{name}.jsonl", rows)
+    way = {"name": "shown", "examples": 5, "shots": 3, "sampler": "first"}
+    found = planned(folder, targets=["mood", "tone"], conditions=way | FROM)
+    assert found.warnings == ()
+    for question in questions(found).values():
+        for prompt in question.prompts:
+            assert prompt.context.startswith(
+                "the sky was 0\nMood: bad\n\nthe sky was 1\nMood: good"
+            )
+    with pytest.raises(InputError, match=r"sums\.jsonl: No such file"):
+        planned(folder, conditions=way | FROM)
+    with pytest.raises(InputError, match=r"shots\.txt ends in none of \.json"):
+        planned(folder, conditions=way | {"shots_from": "shots.txt"})
+
+
+FROM = {"shots_from": "shots/{target}.jsonl"}
+
+
+def test_absent_classes_and_asked_demonstrations_are_told(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path)
+    tests = [json.loads(line) for line in (folder / "mood-test.jsonl").read_text().splitlines()]
+    write_rows(folder / "mood.jsonl", [row for row in tests if row["label"]][:3])
+    way = {"name": "w", "examples": 99, "shots": 2, "sampler": "first", "shots_from": "mood.jsonl"}
+    found = planned(folder, sources=["mood"], targets=["mood"], conditions=way)
+    assert found.warnings == (
+        "condition w: 2 of the demonstrations of mood are asked as well",
+        "condition w: the demonstrations of mood show 1 of its 2 classes, not bad",
+    )
+
+
+def test_a_mode_changes_the_key_of_choices_alone(folder: Path) -> None:
+    ways = [
+        {"name": mode, "examples": 5, "scoring": mode}
+        for mode in ("likelihood", "first_token", "generation")
+    ]
+    found = planned(folder, conditions=ways)
+    keys = {(r["target"], r["condition"]): r["base_key"] for r in found.rows}
+    assert len({keys["mood", way["name"]] for way in ways}) == 3
+    assert len({keys["sums", way["name"]] for way in ways}) == 1
+    modes = {(r["target"], r["condition"]): r["scoring"] for r in found.rows}
+    assert modes["mood", "first_token"] == "first_token"
+    assert {modes["sums", way["name"]] for way in ways} == {"generation"}
+    asked = questions(found)
+    assert asked["mood", "likelihood"].metrics == ("acc", "acc_norm")
+    assert asked["mood", "first_token"].metrics == asked["mood", "generation"].metrics == ("acc",)
+    # The longest choice has four letters, and at least two bytes a token.
+    assert asked["mood", "generation"].max_new_tokens == 6
+    assert asked["sums", "generation"].max_new_tokens == 4
+
+
+def test_every_mode_runs_and_is_told(folder: Path, tmp_path: Path) -> None:
+    modes = ("likelihood", "first_token", "generation")
+    ways = [{"name": mode, "examples": 12, "scoring": mode} for mode in modes]
+    study = small_study(sources=["mood"], conditions=ways, seeds=0)
+    matrix = done(study, folder, tmp_path / "out")
+    assert matrix.is_complete
+    rows = [row for row in matrix.cells.to_pylist() if row["target"] == "mood" and row["main"]]
+    assert [(row["condition"], row["scoring"]) for row in rows] == [(m, m) for m in modes]
+    assert {row.scoring for row in matrix.rows if row.target == "sums"} == {"generation"}
+    written = next(row for row in matrix.rows if row.scoring == "generation" and row.main)
+    table = pq.read_table(tmp_path / "out" / "scores" / written.key / "outcomes.parquet")
+    assert table["log_likelihoods"].null_count == table.num_rows == 12
+    assert table["label"].null_count == 0
+    assert table["acc"].to_pylist() == [0.0] * 12  # the stand-in writes numbers
+
+
+def test_first_tokens_that_are_alike_are_refused_before_tuning(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path)
+    text = (folder / "mood.yaml").read_text()
+    text = text.replace("- bad\n- good", "- very bad\n- very good")
+    (folder / "mood.yaml").write_text(text)
+    way = {"name": "first", "examples": 5, "scoring": "first_token"}
+    with pytest.raises(InputError) as caught:
+        done(small_study(conditions=way, targets=["mood", "tone"]), folder, tmp_path / "out")
+    assert caught.value.problems == (
+        (
+            "condition first: the choices 'very bad' and 'very good' of mood begin with the same "
+            "token; ask them by likelihood"
+        ),
+    )
+    assert not any((tmp_path / "out" / "adapters").iterdir())
+
+
+def test_what_a_job_teaches_and_how_it_is_related_is_stored(folder: Path, tmp_path: Path) -> None:
+    matrix = done(small_study(seeds=0), folder, tmp_path / "out")
+    [mood] = {row.job_key for row in matrix.rows if row.source == "mood"}
+    record = json.loads((tmp_path / "out" / "adapters" / mood / "job.json").read_text())
+    assert record["labels"] == ["bad", "good"]
+    assert "relation" in matrix.scores.column_names
+    assert {row.relation for row in matrix.rows} == {"same task", "out-of-domain", "cross-task"}
