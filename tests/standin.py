@@ -139,7 +139,9 @@ class StandIn:
         self._asked(len(prompts), **how)
         answers = []
         for p in prompts:
-            told = _likely(p.context, p.continuations, self.base + self.change).tolist()
+            first = [choice.split()[0] for choice in p.continuations]
+            choices = first if first_token else p.continuations
+            told = _likely(p.context, choices, self.base + self.change).tolist()
             answers.append(models.ChoiceAnswer(p.id, tuple(told), len(p.context), len(told), False))
         return answers
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import pytest
 import yaml
 
 import standin
-from crosstune import cli, models
+from crosstune import cli, models, registry
+from crosstune.analysis.findings import ANALYSES, Analysis, Table
 from crosstune.errors import JobFailure
+from crosstune.results.matrix import TransferMatrix
 from small import folder_of_tasks, small_study
 
 SOURCES = ("mood", "sums", "both")
@@ -88,14 +91,126 @@ def test_every_format_of_the_matrix(
     assert call(monkeypatch, "matrix", "out", "--format", "json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) == len(list(csv.reader(told.splitlines()))) - 1
-    assert call(monkeypatch, "matrix", "out", "--format", "csv", "--relation", "same task") == 0
-    part = capsys.readouterr().out.splitlines()
-    assert part == [line for line in told.splitlines() if "same task" in line or "main" in line]
-    assert 1 < len(part) < len(rows)
+    for name in ("same task", "out-of-domain", "cross-task"):
+        assert call(monkeypatch, "matrix", "out", "--format", "csv", "--relation", name) == 0
+        head, *part = capsys.readouterr().out.splitlines()
+        assert [head, *part] == [told.splitlines()[0], *(x for x in told.splitlines() if name in x)]
+        assert 0 < len(part) < len(rows)
+    assert call(monkeypatch, "matrix", "out", "--relation", "out-of-domian") == 2
+    assert "Did you mean 'out-of-domain'?" in capsys.readouterr().err
     assert call(monkeypatch, "matrix", "out", "--condition", "zero-shoot") == 2
     assert "Did you mean 'zero-shot'?" in capsys.readouterr().err
     assert call(monkeypatch, "matrix", "out", "--format", "xml") == 2
     assert "'xml' is not one of" in capsys.readouterr().err
+
+
+@pytest.fixture
+def shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An analysis of the name `shape` with a table of every cell, and a long one."""
+
+    def found(_: object, matrix: TransferMatrix) -> Analysis:
+        """What shape a study has.
+
+        It takes no time.
+        """
+        cells = matrix.cells.select(["source", "target", "gain", "n"])
+        tables = (
+            Table("cells", "Cells", "A row is a cell.", cells),
+            Table("long", "Long", "", pa.table({"x": range(100)})),
+        )
+        return Analysis("shape", "The shape", (f"There are {cells.num_rows} cells.",), tables)
+
+    monkeypatch.setitem(ANALYSES._items, "shape", found)
+
+
+@pytest.mark.usefixtures("shape")
+def test_every_analysis_is_a_command_and_a_section(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, folder)
+    assert "The shape" in Path("out/report.html").read_text()
+    capsys.readouterr()
+    assert call(monkeypatch, "shape", "out") == 0
+    told = capsys.readouterr().out
+    assert told.startswith("The shape\n- There are 15 cells.\n\nCells (cells)\nA row is a cell.\n")
+    assert told.endswith("60 more rows: --table long shows all\n")
+    assert call(monkeypatch, "shape", "out", "--table", "long") == 0
+    assert capsys.readouterr().out.splitlines()[-1].strip() == "99"
+    assert call(monkeypatch, "shape", "out", "--table", "cells", "--format", "csv") == 0
+    found = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert call(monkeypatch, "matrix", "out", "--format", "csv") == 0
+    whole = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert found == [{name: row[name] for name in found[0]} for row in whole]
+    assert call(monkeypatch, "shape", "out", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["tables"][1]["rows"][99] == {"x": 99}
+
+
+@pytest.mark.usefixtures("shape")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--table", "cell"], "'shape' has no table called 'cell'. Did you mean 'cells'?"),
+        (["--format", "csv"], "A CSV file holds one table; choose it with --table: cells, long"),
+        (["--format", "parquet"], "'parquet' is not one of"),
+    ],
+)
+def test_what_an_analysis_does_not_have_is_status_2(
+    words: list[str],
+    told: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(monkeypatch, folder)
+    capsys.readouterr()
+    assert call(monkeypatch, "shape", "out", *words) == 2
+    ended = capsys.readouterr()
+    assert (told in ended.err, ended.out, "Traceback" in ended.err) == (True, "", False)
+
+
+@pytest.mark.usefixtures("shape")
+def test_gaps_make_the_status_of_an_analysis_1(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, folder)
+    (folder.parent / "out" / "scores" / base_key("sums")).rename("aside")
+    capsys.readouterr()
+    assert call(monkeypatch, "shape", "out") == 1
+    ended = capsys.readouterr()
+    assert ended.out.startswith("The shape\n")
+    assert ended.err.endswith("3 scores are missing; run the study again\n")
+    assert call(monkeypatch, "shape", "nowhere") == 2
+
+
+@pytest.mark.usefixtures("shape")
+def test_analyses_are_listed_and_hinted_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "--help") == 0
+    told = capsys.readouterr().out
+    assert "What shape a study has." in told
+    assert "It takes no time" not in told
+    assert call(monkeypatch, "shap", "out") == 2
+    assert "Did you mean 'shape'?" in capsys.readouterr().err
+    monkeypatch.setitem(ANALYSES._items, "status", ANALYSES["shape"])
+    assert call(monkeypatch, "--help") == 0
+    told = capsys.readouterr().out
+    assert (told.count("What shape a study has."), "is done, missing" in told) == (1, True)
+
+
+def test_an_analysis_of_another_package_is_a_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    point = EntryPoint("outside", "test_cli:outside", "crosstune.analysis")
+
+    def points(*, group: str, name: str = "outside") -> list[EntryPoint]:
+        return [point] if (group, name) == (point.group, point.name) else []
+
+    monkeypatch.setattr(registry, "entry_points", points)
+    monkeypatch.setattr(ANALYSES, "_items", {})
+    monkeypatch.setattr(EntryPoint, "load", lambda _: lambda *_: None)
+    assert call(monkeypatch, "outside", "--help") == 0
+    assert "The analysis 'outside', in words and tables." in capsys.readouterr().out
 
 
 def test_the_page_is_written_by_run_and_by_report(

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from crosstune.errors import CrosstuneError, InputError
 
@@ -24,7 +25,31 @@ if TYPE_CHECKING:
     from crosstune.study.schema import Study
     from crosstune.tasks import Task
 
+
+class Commands(TyperGroup):
+    """The commands of this file, and one for every analysis; these are looked up when needed."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called."""
+        if args[0] not in self.commands:
+            self._add_analyses()
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of all commands."""
+        self._add_analyses()
+        return super().list_commands(ctx)
+
+    def _add_analyses(self) -> None:
+        from crosstune.analysis.findings import ANALYSES
+
+        for name in ANALYSES.names():
+            if name not in self.commands:
+                self.commands[name] = _analysis_command(name)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Tune one language model on each of several sources, ask every result every target.",
     no_args_is_help=True,
     add_completion=False,
@@ -41,6 +66,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="All if none.")]
 Patterns = Annotated[
     list[str] | None, typer.Option("--tasks", metavar="GLOB", help="Task files; may be repeated.")
+]
+TableName = Annotated[str | None, typer.Option("--table", metavar="NAME", help="One, in full.")]
+TextFormat = Annotated[
+    Literal["table", "csv", "json"], typer.Option("--format", help="How it is written.")
 ]
 Format = Literal["table", "csv", "json", "parquet"]
 
@@ -139,7 +168,7 @@ def matrix(
     metric: Annotated[str | None, typer.Option(help="Only this metric.")] = None,
     source_family: Annotated[str | None, typer.Option(help="Only sources of this family.")] = None,
     target_family: Annotated[str | None, typer.Option(help="Only targets of this family.")] = None,
-    relation: Annotated[str | None, typer.Option(help="'same task', 'same family' …")] = None,
+    relation: Annotated[str | None, typer.Option(help="'same task', 'in-domain' …")] = None,
 ) -> None:
     """Write the transfer matrix of a study, or a part of it, to standard output."""
     from crosstune.results.matrix import TransferMatrix
@@ -163,6 +192,27 @@ def matrix(
         }
         sys.stdout.write(written[form]().rstrip("\n") + "\n")
     _tell_gaps(found)
+
+
+def _analysis_command(name: str) -> Any:
+    """The command of an analysis, with the first line that its function says of itself."""
+    from crosstune.analysis.findings import ANALYSES
+
+    def tell(folder: Folder, table: TableName = None, form: TextFormat = "table") -> None:
+        from crosstune.report.findings import written
+        from crosstune.results.matrix import TransferMatrix
+        from crosstune.results.store import Store
+
+        store = Store(folder, tell=_complain)
+        matrix = TransferMatrix.of(store)
+        text = written(ANALYSES[name](store, matrix), table=table, form=form)
+        sys.stdout.write(text.rstrip("\n") + "\n")
+        _tell_gaps(matrix)
+
+    made = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    purpose = (ANALYSES[name].__doc__ or "").partition("\n")[0]
+    made.command(name, help=purpose or f"The analysis '{name}', in words and tables.")(tell)
+    return typer.main.get_command(made)
 
 
 @app.command("report")

@@ -39,9 +39,9 @@ def gain_of(source: str, target: str) -> float | None:
     return gain
 
 
-def mean_of(rows: list[dict[str, Any]]) -> float | None:
-    abroad = [r["gain"] for r in rows if r["relation"] == "other family" and r["gain"] is not None]
-    return sum(abroad) / len(abroad) if abroad else None
+def mean_of(rows: list[dict[str, Any]], relation: str = "cross-task") -> float | None:
+    gains = [r["gain"] for r in rows if r["relation"] == relation and r["gain"] is not None]
+    return sum(gains) / len(gains) if gains else None
 
 
 def best_first(names: list[str], value: Callable[[str], float | None]) -> list[str]:

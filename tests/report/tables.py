@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from crosstune.analysis.findings import Analysis, Table
 from crosstune.report.page import page
 from crosstune.results.cells import SCHEMA
 from crosstune.results.matrix import _SCORES, Row, TransferMatrix
@@ -45,6 +46,9 @@ TARGETS = {
 TEXT = {"spelled": ("exact_match", "f1")}
 """Text targets, which have two metrics and no classes."""
 
+NEAR = {("reviews", "words"), ("mix", "counting")}
+"""Pairs that the study calls in-domain."""
+
 UNKNOWN = dict.fromkeys(
     "base score gain low high scope method p q detectable examples_error shared_error seeds_error "
     "answers base_answers truth constant".split()
@@ -63,9 +67,10 @@ def cell(**changes: Any) -> dict[str, Any]:
         "source_families": "sentiment",
         "target": "entail",
         "target_family": "entailment",
-        "relation": "other family",
+        "relation": "cross-task",
         "recipe": "lora",
         "condition": "zero-shot",
+        "scoring": "likelihood",
         "metric": "acc",
         "main": True,
         "seeds": 1,
@@ -220,9 +225,10 @@ def believable(
     for condition, source, target in product(conditions, sources, targets):
         families = sources[source].split("+")
         home = source == target
-        relation = "same task" if home else "other family"
-        relation = "same family" if not home and targets[target] in families else relation
-        middle = {"same task": 0.25, "same family": 0.08, "other family": -0.1}[relation]
+        near = "in-domain" if (source, target) in NEAR else "out-of-domain"
+        relation = near if targets[target] in families else "cross-task"
+        relation = "same task" if home else relation
+        middle = {"same task": 0.25, "cross-task": -0.1}.get(relation, 0.08)
         for place, metric in enumerate(TEXT.get(target, ("acc",))):
             base = round(chance.uniform(0.4, 0.7), 4)
             gain = round(max(-base, min(1 - base, chance.gauss(middle, 0.1))), 4)
@@ -235,6 +241,7 @@ def believable(
                     target_family=targets[target],
                     relation=relation,
                     condition=condition,
+                    scoring="generation" if target in TEXT else "likelihood",
                     metric=metric,
                     main=place == 0,
                     seeds=seeds,
@@ -264,6 +271,46 @@ def _distributions(
     return {"answers": told[0], "base_answers": told[1], "truth": told[2], "constant": constant}
 
 
+def arms() -> list[dict[str, Any]]:
+    """How six arms score in two families and three settings; the base's have no gain."""
+    chance = random.Random(1)
+    settings, families = ("in-domain", "out-of-domain", "cross-task"), ("all families", "sentiment")
+    rows = []
+    for family, setting, name, condition in product(
+        families, settings, ("base", "lora", "fticl"), ("zero-shot", "four-shot")
+    ):
+        score, gain = round(chance.uniform(0.3, 0.8), 4), round(chance.gauss(0.05, 0.1), 4)
+        bare = name == "base"
+        row: dict[str, Any] = {"family": family, "setting": setting}
+        row |= {"recipe": name, "condition": condition}
+        row |= {"score": score, "gain": None if bare else gain, "q": None if bare else 0.0004}
+        row |= {"low": None if bare else gain - 0.06, "high": None if bare else gain + 0.04}
+        rows.append(row | {"pairs": 1200})
+    return rows
+
+
+def sizes() -> list[dict[str, Any]]:
+    """Scores after 100, 1,000 and 10,000 training examples."""
+    return [
+        {"series": "100 / more", "family": family, "setting": "in-domain", "condition": condition}
+        | {"training_examples": n, "score": score, "gain": 0.2, "low": 0.1, "high": 0.25}
+        for family, condition in product(("sentiment", "entailment"), ("zero-shot", "four-shot"))
+        for n, score in ((100, 0.4), (1_000, 0.5), (10_000, 0.6))
+    ]
+
+
+def analysis(*, say: str = "", **rows: Sequence[Mapping[str, Any]]) -> Analysis:
+    """An analysis with these tables; `say` stands wherever it can say anything."""
+    tables = tuple(
+        Table(
+            name, f"Table of {name}{say}", f"A row is one of {name}.{say}", pa.Table.from_pylist(r)
+        )
+        for name, r in rows.items()
+    )
+    told = (f"Ship lora · zero-shot.{say}", f"The second sentence.{say}")
+    return Analysis("generalization", f"How tuned models generalise{say}", told, tables)
+
+
 def example() -> TransferMatrix:
     """4 sources × 7 targets in 2 conditions; hostile classes and reasons; all there is to mark."""
     rows = believable(classes=HOSTILE[:2])
@@ -281,8 +328,12 @@ def example() -> TransferMatrix:
 
 def example_page() -> str:
     """The page of `example`."""
-    found = example()
-    return page_of(found)
+    return page_of(example(), analyses=[])
+
+
+def analysed_page() -> str:
+    """The page of `example` with what an analysis found."""
+    return page_of(example(), analyses=[analysis(arms=arms(), sizes=sizes(), others=arms()[:3])])
 
 
 def page_of(found: TransferMatrix, **changes: Any) -> str:

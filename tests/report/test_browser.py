@@ -78,15 +78,13 @@ def test_every_cell_shows_its_gain_and_stars(reader: Reader) -> None:
     assert {(r["target"], r["source"]): shown(r) for r in rows_of()}.items() <= drawn.items()
     for target in TARGETS:
         rows = [r for r in rows_of() if r["target"] == target]
-        assert drawn[target, "mean, other families"] == points(mean_of(rows), sign=True)
+        assert drawn[target, "mean, cross-task"] == points(mean_of(rows), sign=True)
         base = next(r["base"] for r in rows if r["base"] is not None)
         assert drawn[target, "base score"] == points(base)
     for source in SOURCES:
         rows = [r for r in rows_of() if r["source"] == source]
-        assert drawn["mean, other families", source] == points(mean_of(rows), sign=True)
-    assert drawn["mean, other families", "mean, other families"] == points(
-        mean_of(rows_of()), sign=True
-    )
+        assert drawn["mean, cross-task", source] == points(mean_of(rows), sign=True)
+    assert drawn["mean, cross-task", "mean, cross-task"] == points(mean_of(rows_of()), sign=True)
 
 
 def test_marks_stand_on_the_cells_they_are_about_and_nowhere_else(reader: Reader) -> None:
@@ -125,7 +123,7 @@ def test_pointing_at_a_cell_tells_its_numbers(reader: Reader, place: tuple[str, 
     row = row_at(*place)
     reader.point_at(reader.cell(*place))
     assert reader.detail() == (f"{row['source']} → {row['target']}", told(row))
-    way = [row[name] for name in ("relation", "recipe", "condition", "metric")]
+    way = [row[name] for name in ("relation", "recipe", "condition", "scoring", "metric")]
     assert reader.texts("#detail .quiet")[0] == " · ".join(way)
     headline = f"{points(row['gain'], sign=True)} points {stars(row)}".strip()
     state = f"{shown(row)} {row['status']}"
@@ -295,9 +293,47 @@ def test_families_can_be_left_out(reader: Reader) -> None:
     reader.choose("sources' family", "arithmetic")
     assert reader.columns() == ["sums", "mix"]
     left = [r for r in rows_of() if r["source"] == "sums" and r["target"] in ("reviews", "words")]
-    assert reader.matrix()["mean, other families", "sums"] == points(mean_of(left), sign=True)
+    assert reader.matrix()["mean, cross-task", "sums"] == points(mean_of(left), sign=True)
     reader.choose("targets' family", "all")
     assert reader.rows() == list(TARGETS)
+
+
+def test_one_relation_alone_can_be_shown(reader: Reader) -> None:
+    before = reader.texts("#by-source summary")
+    for relation in ("in-domain", "same task"):
+        reader.choose("relation", relation)
+        there = [r for r in rows_of() if r["relation"] == relation]
+        assert set(reader.rows()) == {r["target"] for r in there}
+        assert set(reader.columns()) == {r["source"] for r in there}
+        drawn = reader.matrix()
+        gains = {(r["target"], r["source"]): shown(r) for r in there}
+        pairs = {(target, source) for target in reader.rows() for source in reader.columns()}
+        assert {pair: drawn[pair] for pair in pairs} == dict.fromkeys(pairs, "") | gains
+        gain = mean_of(there, relation)
+        assert drawn[f"mean, {relation}", f"mean, {relation}"] == points(gain, sign=True)
+    assert reader.texts("#by-source summary") != before
+    label = reader.one("#by-source svg").get_attribute("aria-label")
+    assert label == "Gains of reviews by target, lora · zero-shot · same task"
+    reader.choose("relation", "all")
+    assert reader.rows() == list(TARGETS)
+    assert reader.texts("#by-source summary") == before
+
+
+def test_relations_are_told_apart_without_colour(reader: Reader) -> None:
+    frames = {}
+    for row in rows_of():
+        found = reader.cell(row["source"], row["target"])
+        frames[row["relation"]] = reader.asked(
+            "[getComputedStyle(arguments[0]).boxShadow !== 'none',"
+            " getComputedStyle(arguments[0], '::before').borderTopStyle]",
+            found,
+        )
+    assert frames == {
+        "same task": [True, "none"],
+        "in-domain": [False, "dashed"],
+        "out-of-domain": [False, "dotted"],
+        "cross-task": [False, "none"],
+    }
 
 
 def test_only_significant_gains_can_be_shown(reader: Reader) -> None:
@@ -319,9 +355,9 @@ def test_the_condition_and_the_metric_can_be_chosen(reader: Reader) -> None:
     f1 = {(r["target"], r["source"]): shown(r) for r in rows_of("four-shot", "f1")}
     assert f1.items() <= reader.matrix().items()
     reader.point_at(reader.cell("mix", "spelled"))
-    assert reader.texts("#detail .quiet")[0].endswith("lora · four-shot · f1")
+    assert reader.texts("#detail .quiet")[0].endswith("lora · four-shot · generation · f1")
     reader.choose("targets' family", "sentiment")
-    assert reader.texts("#heatmap .box") == ["No source or no target is of that family."]
+    assert reader.texts("#heatmap .box") == ["No cell is left by these choices."]
 
 
 def test_a_large_matrix_is_drawn_and_sorted_at_once(browser: Reader) -> None:

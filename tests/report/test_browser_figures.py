@@ -147,7 +147,7 @@ def test_what_is_shown_is_saved_as_numbers(reader: Reader) -> None:
 
     found = {(row["source"], row["target"]): row for row in saved("Save matrix as CSV")}
     assert len(found) == len(rows_of())
-    texts = ("relation", "recipe", "condition", "metric", "scope", "method", "status")
+    texts = "relation recipe condition scoring metric scope method status".split()
     numbers = "seeds n base score gain low high p q detectable leaked contained".split()
     for row in rows_of():
         line = found[row["source"], row["target"]]
@@ -196,7 +196,8 @@ def test_the_origin_of_every_score_is_saved_in_full(reader: Reader) -> None:
     text = reader.saved("Save scores as CSV").decode()
     found = list(csv.DictReader(io.StringIO(text, newline="")))
     names = {"key": "score key", "base_key": "base key", "job_key": "adapter key"}
-    names |= {"tensors_sha256": "weights", "status": "status", "source": "source"}
+    names |= {"tensors_sha256": "weights"}
+    names |= {name: name for name in ("status", "source", "relation", "scoring")}
     for line, row in zip(found, example().rows, strict=True):
         assert {name: line[head] or None for name, head in names.items()} == {
             name: getattr(row, name) for name in names

@@ -95,6 +95,18 @@ def test_numbers_that_differ_are_a_range() -> None:
     assert terms["Training examples"] == ["7 to 200 a model"]
 
 
+def test_demonstrations_and_scoring_are_told_where_there_is_something_to_tell() -> None:
+    way = {"name": "few", "shots": 4, "scoring": "first_token", "sampler": "drawn", "draw": 2}
+    way |= {"order": 0, "shots_from": "demos/{target}.jsonl"}
+    recipes = [recipe(demonstrations=2, sampler="task"), recipe(demonstrations=0)]
+    terms = told(example(), study=study(study={"recipes": recipes, "conditions": [way]}))
+    assert terms["Conditions"][0].endswith(
+        ", scoring first_token, shots from demos/{target}.jsonl, sampler drawn, draw 2"
+    )
+    few, none = terms["Recipes"]
+    assert few == f"{none}, demonstrations 2"
+
+
 def test_a_recipe_with_a_hole_is_told_with_a_hole() -> None:
     (line,) = told(example(), study=study(study={"recipes": [{"name": "{rank}"}]}))["Recipes"]
     assert line.startswith("{rank}: all weights; learning rate ? (?, warm-up ?), ? × ?")

@@ -102,7 +102,7 @@ def through_every_channel(text: str) -> str:
     distributions = {"answers": counts, "base_answers": counts, "truth": counts, "constant": True}
     rows = [
         cell(**named | distributions, gain=-0.3, leaked=3, contained=4),
-        cell(**named | {"target": f"{plain} up"}, relation="same family"),
+        cell(**named | {"target": f"{plain} up"}, relation="out-of-domain"),
         cell(**named | {"target": f"{plain} gone"}, **UNKNOWN | {"status": "failed"}),
         cell(**named | {"target": f"{plain} open"}, **UNKNOWN | {"status": "missing"}),
     ]

@@ -27,7 +27,7 @@ def test_every_cell_can_be_found_again() -> None:
         assert drawn["sources"][cells["source"][i]]["name"] == row["source"]
         assert drawn["targets"][cells["target"][i]]["name"] == row["target"]
         assert drawn["metrics"][cells["metric"][i]] == row["metric"]
-        for name in ("relation", "seeds", "n", "scope", "constant", "leaked", "status", "main"):
+        for name in "relation scoring seeds n scope constant leaked status main".split():
             assert cells[name][i] == row[name]
         for name in ("base", "score", "gain", "low", "high", "p", "q", "detectable"):
             known = row[name] is not None

@@ -102,7 +102,8 @@ def test_a_planned_study_has_a_page_before_its_first_answer(copied: Path) -> Non
     for kind in ("adapters", "scores"):
         shutil.rmtree(copied / kind)
     parsed = Parsed(report(copied))
-    assert [attributes["id"] for attributes, _ in parsed.all("section")] == SECTIONS
+    ids = [str(attributes["id"]) for attributes, _ in parsed.all("section")]
+    assert [name for name in ids if not name.startswith("analysis-")] == SECTIONS
     assert "0 of 18 scores done, 18 missing, 0 failed" in parsed.section("what")
 
 

@@ -169,7 +169,7 @@ def test_missing_and_failed_cells_are_told_by_model_with_the_reason() -> None:
 def test_headlines_name_the_strongest_gains_away_from_home_and_count_the_rest() -> None:
     rows = [
         cell(target="home", relation="same task", gain=0.4, score=1.0),
-        cell(target="near", relation="same family", gain=0.2, score=0.8),
+        cell(target="near", relation="out-of-domain", gain=0.2, score=0.8),
         cell(target="far", gain=0.3, score=0.9),
         cell(target="third", gain=0.1),
         cell(target="lucky", gain=0.39, score=0.99, q=0.2),
@@ -191,7 +191,7 @@ def test_headlines_name_the_strongest_gains_away_from_home_and_count_the_rest() 
             "On the same task, tuning changed the score by +40.0 points in the one known cell; 1 "
             "rose and 0 fell significantly."
         ),
-        "Of 4 known cells of other families, 2 rose and 1 fell significantly (q < 0.05).",
+        "Of 4 known cross-task cells, 2 rose and 1 fell significantly (q < 0.05).",
         (
             "In the median cell, a true gain of 8.0 points would be found four times in five, were "
             "it the only cell; smaller gains may go unseen."
@@ -213,7 +213,7 @@ def test_headlines_of_little_say_little() -> None:
     assert headlines([cell(**UNKNOWN | {"status": "missing"})]) == ["No cell is known yet."]
     assert headlines([cell(q=0.3, detectable=None)]) == [
         "No gain beyond the same task is significant (q < 0.05).",
-        "Of 1 known cell of other families, 0 rose and 0 fell significantly (q < 0.05).",
+        "Of 1 known cross-task cell, 0 rose and 0 fell significantly (q < 0.05).",
     ]
 
 

@@ -74,6 +74,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("test_seed: true", "test_seed: should be a valid integer, not True"),
         ("seeds: [1.5]", "seeds[0]: should be a valid integer, not 1.5"),
         ("recipes: [{name: x}, {name: x}]", "recipes: x stands there twice"),
+        ("recipes: {name: base}", "recipes: 'base' is the word for the model before tuning"),
         ("recipes: [{learning_rate: fast}]", "should be a valid number, not 'fast'"),
         ("recipes: [{learning_rate: .nan}]", "nan is not a finite number"),
         ("recipes: [{name: ../x}]", "recipes: '../x' is not a name: letters, digits"),

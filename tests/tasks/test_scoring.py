@@ -179,8 +179,8 @@ def test_modes_have_their_metrics_and_limits(make_task: MakeTask) -> None:
     rows = examples(task, "test").items
     assert metric_names(task, "likelihood") == ("acc", "acc_norm")
     for scoring in ("first_token", "generation"):
-        assert metric_names(task, scoring) == ("acc",)  # type: ignore[arg-type]
-        assert scoring_of(task, scoring) == scoring  # type: ignore[arg-type]
+        assert metric_names(task, scoring) == ("acc",)
+        assert scoring_of(task, scoring) == scoring
     sums = [-5.0, -1.0, -3.0]
     assert set(outcome(task, rows[0], log_likelihoods=sums, scoring="first_token")) == {"acc"}
     assert limits(task, rows, "generation") == (("\n\n",), len("green") // 2 + 4)

@@ -470,7 +470,7 @@ class TorchModel:
         for name, parameter in self._base.named_parameters():
             parameter.data = tensors[name].to(parameter.device)
 
-    def _prove_new(self, folder: Path, digest: str) -> dict[str, float]:
+    def _prove_new(self, folder: Path, digest: str) -> dict[str, Any]:
         """Record what stored weights say to the probe, read back; tells how far they moved."""
         try:
             self._put_on(folder, adapters.load_tensors(folder))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from crosstune.report.words import counted
+from crosstune.analysis.wording import counted
 from crosstune.results.matrix import Row
 
 Entries = Mapping[str, Mapping[str, Any]]
@@ -170,14 +170,22 @@ def _recipe(recipe: Mapping[str, Any]) -> str:
         "examples in batches of {batch_size}; loss on {loss}; prompt {prompt}, chat template "
         "{chat_template}"
     )
-    return form.format_map(_Unrecorded(said))
+    return form.format_map(_Unrecorded(said)) + _more(said, "demonstrations", "sampler", "draw")
 
 
 def _condition(condition: Mapping[str, Any]) -> str:
     form = (
         "{name}: {examples} examples, {shots} shots, prompt {prompt}, chat template {chat_template}"
     )
-    return form.format_map(_Unrecorded({n: _plain(value) for n, value in condition.items()}))
+    said = {name: _plain(value) for name, value in condition.items()}
+    more = _more(said, "scoring", "shots_from", "sampler", "draw", "order")
+    return form.format_map(_Unrecorded(said)) + more
+
+
+def _more(said: Mapping[str, str], *names: str) -> str:
+    """What else is said of a way, where it is not the usual."""
+    there = [name for name in names if said.get(name, "") not in ("", "0", "task")]
+    return "".join(f", {name.replace('_', ' ')} {said[name]}" for name in there)
 
 
 class _Unrecorded(dict[str, str]):

@@ -251,7 +251,8 @@ function heatmapCell({ number, stars, marks, strength, kinds }, x, y, [width, he
     : words(x + 55, y + 17, number, { "text-anchor": "end", ...weight });
   return draw("g", {}, box,
     ...(is("same-task") ? [draw("rect", { ...frame, "stroke-width": 1.5 })] : []),
-    ...(is("same-family") ? [draw("rect", { ...frame, "stroke-dasharray": "3 3" })] : []), text,
+    ...(is("in-domain") ? [draw("rect", { ...frame, "stroke-dasharray": "6 3" })] : []),
+    ...(is("out-of-domain") ? [draw("rect", { ...frame, "stroke-dasharray": "1 3" })] : []), text,
     words(x + 56, y + 17, number && stars, weight),
     words(x + 5, y + 11, marks, { "font-size": 8 }));
 }

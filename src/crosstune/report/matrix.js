@@ -2,20 +2,21 @@
 // Stands in the page's script after figures.js and before page.js.
 "use strict";
 
-const { study, slices, sources, targets, metrics, cells, losses } = JSON.parse(
+const { study, slices, sources, targets, metrics, cells, losses, analyses } = JSON.parse(
   document.getElementById("payload").textContent
 );
-const RELATIONS = { "same task": "same-task", "same family": "same-family" };
+const RELATIONS = ["same task", "in-domain", "out-of-domain", "cross-task"];
 const STATES = { missing: "–", failed: "✕" };
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-const COLUMNS = ["metric", "relation", "seeds", "n", "base", "score", "gain", "low", "high",
-  "scope", "method", "p", "q", "detectable", "leaked", "contained", "constant", "status"];
+const COLUMNS = ["metric", "relation", "scoring", "seeds", "n", "base", "score", "gain", "low",
+  "high", "scope", "method", "p", "q", "detectable", "leaked", "contained", "constant", "status"];
 const ORDERS = [["study", "order of the study"], ["name", "name"], ["family", "family"],
   ["mean", "mean gain"]];
 
 const view = {
   slice: 0,
   metric: "main",
+  relation: "",
   significantOnly: false,
   family: { rows: "", columns: "" },
   order: { rows: { by: "study" }, columns: { by: "study" } },
@@ -28,13 +29,14 @@ let full = 0.05;
 
 // --- cells ------------------------------------------------------------------------------------
 
-// Positions in the columns of `cells` for the chosen slice and metric, by source and target.
+// Positions in the columns of `cells` that fit slice, metric and relation, by source and target.
 function chosen() {
   const found = new Map();
   const metric = metrics.indexOf(view.metric);
   cells.slice.forEach((slice, i) => {
     const fits = view.metric === "main" ? cells.main[i] : cells.metric[i] === metric;
-    if (slice === view.slice && fits) found.set(`${cells.source[i]} ${cells.target[i]}`, i);
+    const related = !view.relation || cells.relation[i] === view.relation;
+    if (slice === view.slice && fits && related) found.set(`${cells.source[i]} ${cells.target[i]}`, i);
   });
   return found;
 }
@@ -76,7 +78,7 @@ function marksOf(i) {
 // What a cell shows, on the page and in the figure.
 function look(i) {
   if (i === undefined) return { number: "", stars: "", marks: "", strength: 0, kinds: ["absent"] };
-  const kinds = [RELATIONS[cells.relation[i]] ?? "other-family"];
+  const kinds = [cells.relation[i].replace(" ", "-")];
   if (!isKnown(i)) {
     const state = STATES[cells.status[i]] ? cells.status[i] : "missing";
     return { number: STATES[state], stars: "", marks: "", strength: 0, kinds: [...kinds, state] };
@@ -90,8 +92,10 @@ function look(i) {
   return { number, stars: starsOf(i), marks: hidden ? "" : marksOf(i), strength, kinds };
 }
 
+const averaged = () => view.relation || "cross-task";
+
 function meanGain(positions) {
-  const abroad = positions.filter((i) => isKnown(i) && cells.relation[i] === "other family");
+  const abroad = positions.filter((i) => isKnown(i) && cells.relation[i] === averaged());
   return mean(abroad.map((i) => cells.gain[i]));
 }
 
@@ -113,9 +117,9 @@ function familiesOf(axis, index) {
 
 function kept(axis) {
   const family = view.family[axis];
-  const asked = new Set([...grid.values()].map((i) => cells.target[i]));
-  const fits = (index) => (!family || familiesOf(axis, index).includes(family))
-    && (axis === "columns" || asked.has(index));
+  const own = axis === "rows" ? cells.target : cells.source;
+  const there = new Set([...grid.values()].map((i) => own[i]));
+  const fits = (index) => there.has(index) && (!family || familiesOf(axis, index).includes(family));
   return things[axis].map((_, index) => index).filter(fits);
 }
 
@@ -194,8 +198,8 @@ function headRow(columns) {
     header(head("base"), "base score", "rows", "base", "Sort the targets by the base score"),
     ...columns.map((c) => header(head(c), sources[c].name, "rows", c,
       `${sources[c].families.join(" + ")}: sort the targets by the gain from this source`)),
-    header(head("mean"), "mean, other families", "rows", "mean",
-      "Over the known cells of other families: sort the targets by it"));
+    header(head("mean"), `mean, ${averaged()}`, "rows", "mean",
+      `Over the known ${averaged()} cells: sort the targets by it`));
 }
 
 function bodyRow(row, columns) {
@@ -210,8 +214,8 @@ function bodyRow(row, columns) {
 function meanRow(rows, columns) {
   const all = rows.flatMap((row) => columns.map((column) => at(row, column)));
   return element("tr", {},
-    header({ "data-row": "mean", "data-column": "name" }, "mean, other families", "columns", "mean",
-      "Over the known cells of other families: sort the sources by it"),
+    header({ "data-row": "mean", "data-column": "name" }, `mean, ${averaged()}`, "columns", "mean",
+      `Over the known ${averaged()} cells: sort the sources by it`),
     summaryCell("mean", "base", ""),
     ...columns.map((c) => summaryCell("mean", c, signed(meanOf("columns", c, rows)))),
     summaryCell("mean", "mean", signed(meanGain(all))));
@@ -338,7 +342,8 @@ function description(i) {
   return [
     element("h3", {}, `${sources[cells.source[i]].name} → ${targets[cells.target[i]].name}`),
     element("p", { class: "quiet" },
-      [cells.relation[i], recipe, condition, metrics[cells.metric[i]]].join(" · ")),
+      [cells.relation[i], recipe, condition, cells.scoring[i], metrics[cells.metric[i]]]
+        .join(" · ")),
     element("p", { class: `headline ${look(i).kinds.join(" ")}` },
       isKnown(i) ? `${signed(cells.gain[i])} points${starsOf(i) && ` ${starsOf(i)}`}` : state),
     facts(i), ...distribution(i)];

@@ -1,5 +1,5 @@
 // Puts the report together: controls, the matrix, a figure for each source and target, loss curves.
-// Stands last in the page's script, after figures.js and matrix.js.
+// Stands last in the page's script, after figures.js, matrix.js and analyses.js.
 "use strict";
 
 // --- controls and files -----------------------------------------------------------------------
@@ -18,7 +18,7 @@ function cellsFile(positions) {
 
 function sliceName() {
   const { recipe, condition } = slices[view.slice];
-  return `${recipe} · ${condition}`;
+  return [recipe, condition, view.relation].filter(Boolean).join(" · ");
 }
 
 function matrixPicture() {
@@ -32,7 +32,7 @@ function matrixPicture() {
     notes: [
       `Blue: gain. Orange: loss. Full colour: ${points(full)} points.`,
       "Bold: q below .05 *, .01 **, .001 ***. Pale: may be chance.",
-      "Framed: same task. Dashed: same family. Hatched: not known.",
+      "Framed: same task. Dashed: in-domain. Dotted: out-of-domain. Hatched: not known.",
       "⚑ ⚐ seen in training, wholly or in part. ▬ nearly one answer only.",
       ...(view.significantOnly ? ["Blank: may be chance."] : []),
     ],
@@ -85,6 +85,12 @@ function controls() {
       view.metric = metric;
       refresh();
     }));
+  const related = RELATIONS.filter((name) => cells.relation.includes(name));
+  if (related.length > 1) made.append(choice("relation",
+    [["", "all"], ...related.map((name) => [name, name])], "", (relation) => {
+      view.relation = relation;
+      refresh();
+    }));
   made.append(familyChoice("targets' family", "rows"), familyChoice("sources' family", "columns"),
     orderChoice("order of targets", "rows"), orderChoice("order of sources", "columns"),
     checkbox("significant only", false, (on) => {
@@ -104,7 +110,8 @@ function legend() {
     element("li", { id: "scale" }), swatch("gain sure", "+", "gain", 70),
     swatch("loss sure", "−", "loss", 70), swatch("gain unsure", "", "pale: not significant", 25),
     element("li", {}, "q below .05 *, .01 **, .001 ***"), swatch("same-task", "", "same task"),
-    swatch("same-family", "", "same family"), swatch("missing", "–", "missing"),
+    swatch("in-domain", "", "in-domain"), swatch("out-of-domain", "", "out-of-domain"),
+    element("li", {}, "no frame: cross-task"), swatch("missing", "–", "missing"),
     swatch("failed", "✕", "failed"), element("li", {}, "⚑ test inputs were trained on"),
     element("li", {}, "⚐ parts of them were"), element("li", {}, "▬ nearly one answer only"));
 }
@@ -200,7 +207,7 @@ function refreshMatrix() {
   table.addEventListener("focusin", onFocus);
   table.addEventListener("keydown", onKey);
   table.addEventListener("pointerover", (event) => showDetail(event.target.closest("td, th")));
-  const empty = element("p", {}, "No source or no target is of that family.");
+  const empty = element("p", {}, "No cell is left by these choices.");
   box.replaceChildren(order.rows.length && order.columns.length ? table : empty);
   for (const { dataset, firstElementChild: label } of document.querySelectorAll("[data-order]")) {
     const { by } = view.order[dataset.order];
@@ -244,6 +251,7 @@ function start() {
   showDetail(null);
   refresh();
   refreshLosses();
+  refreshAnalyses();
   addEventListener("resize", onResize);
 }
 
@@ -252,6 +260,7 @@ function onResize() {
   onResize.frame = requestAnimationFrame(() => {
     refreshProfiles();
     refreshLosses();
+    refreshAnalyses();
   });
 }
 

@@ -8,7 +8,7 @@ Everything the study names itself is escaped: text by the template, values for t
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -16,10 +16,13 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from crosstune.errors import InputError
+from crosstune.analysis.findings import ANALYSES, Analysis
+from crosstune.analysis.wording import counted
+from crosstune.errors import CrosstuneError, InputError
 from crosstune.report.facts import Entries, facts, sentence, tuned_models, tuning
+from crosstune.report.findings import readable
 from crosstune.report.payload import embedded, payload
-from crosstune.report.words import counted, headlines, shares, warnings
+from crosstune.report.words import headlines, shares, warnings
 from crosstune.results.content import Damaged, content
 from crosstune.results.matrix import Row, TransferMatrix
 from crosstune.results.store import Kind, Store
@@ -30,10 +33,13 @@ MOST_SCORES = 5_000
 MOST_BYTES = 12_000_000
 """Of what is drawn, so that a page has less than 20 MB."""
 
+MOST_ROWS = 200
+"""Rows of a table of an analysis; a longer one is left to the command line."""
+
 VISIBLE = 25
 """Warnings of a kind that are not folded away."""
 
-_SCRIPTS = ("figures.js", "matrix.js", "page.js")
+_SCRIPTS = ("figures.js", "matrix.js", "analyses.js", "page.js")
 
 
 def report(store: Store | Path, *, matrix: TransferMatrix | None = None) -> str:
@@ -58,7 +64,23 @@ def report(store: Store | Path, *, matrix: TransferMatrix | None = None) -> str:
         study=store.study,
         jobs=_entries(store, "adapters", matrix=matrix, columns=["job_key"]),
         cells=_entries(store, "scores", matrix=matrix, columns=["key", "base_key"]),
+        analyses=[*_analyses(store, matrix)],
     )
+
+
+def _analyses(store: Store, matrix: TransferMatrix) -> Iterator[Analysis]:
+    """What every analysis found, where it applies; one that cannot be made says why.
+
+    Costs what they cost, mostly reading every score once more.
+    """
+    for name in ANALYSES.names():
+        try:
+            found = ANALYSES[name](store, matrix)
+        except CrosstuneError as error:
+            yield Analysis(name, name.capitalize(), (f"It could not be made: {error}",), ())
+        else:
+            if found.tables:
+                yield found
 
 
 def page(
@@ -67,6 +89,7 @@ def page(
     study: Mapping[str, Any],
     jobs: Entries,
     cells: Entries,
+    analyses: Sequence[Analysis] = (),
 ) -> str:
     """The page of a study that was read.
 
@@ -75,6 +98,7 @@ def page(
         study: What study.json says.
         jobs: What job.json says, by the key of the adapter; of planned ones, as far as known.
         cells: What cell.json says, by the key of the score; likewise, the base's among them.
+        analyses: What was found in it, each a section.
 
     Raises:
         InputError: The matrix is too large for a page.
@@ -84,7 +108,7 @@ def page(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     scores, told = matrix.rows, warnings(matrix)
-    drawn, left_out = _drawn(matrix, study=str(study["name"]), jobs=jobs)
+    drawn, left_out = _drawn(matrix, study=str(study["name"]), jobs=jobs, analyses=analyses)
     script = "\n".join((room / name).read_text("utf-8") for name in _SCRIPTS)
     text = environment.from_string((room / "page.html").read_text("utf-8")).render(
         name=str(study["name"]),
@@ -101,6 +125,9 @@ def page(
         count=len(scores),
         scores=scores if len(scores) <= MOST_SCORES else None,
         shares=shares(matrix),
+        analyses=analyses,
+        readable=readable,
+        most_rows=MOST_ROWS,
         css=(room / "page.css").read_text("utf-8"),
         script=script,
         script_hash=_hash(script),
@@ -116,10 +143,10 @@ def _hash(script: str) -> str:
     return f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
 
 
-def _drawn(matrix: TransferMatrix, *, study: str, jobs: Entries) -> tuple[str, bool]:
+def _drawn(matrix: TransferMatrix, **beside: Any) -> tuple[str, bool]:
     """What the script draws, and whether distributions of answers had to be left out of it."""
     for answers in (True, False):
-        drawn = embedded(payload(matrix, study=study, jobs=jobs, answers=answers))
+        drawn = embedded(payload(matrix, answers=answers, **beside))
         if len(drawn) <= MOST_BYTES:
             return drawn, not answers
     raise InputError(

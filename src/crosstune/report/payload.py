@@ -2,25 +2,34 @@
 
 Shape: `study`; the axes `slices` (recipe and condition), `sources`, `targets`, `metrics`, in the
 order of the study; `cells`, one array for every column of the matrix, axes as positions; `losses`,
-one entry for every tuned model whose loss curve is known. Cost is one pass over the cells.
+one entry for every tuned model whose loss curve is known; `analyses`, for each the rows of its
+tables that are drawn. Cost is one pass over the cells.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from crosstune.analysis.findings import Analysis, Table
 from crosstune.report.facts import Entries, tuned_models, tuning
 from crosstune.results.matrix import TransferMatrix
 
 MOST_POINTS = 400_000
 """Points of all loss curves together; beyond, a curve shows means over neighbouring steps."""
 
+DRAWN = ("arms", "sizes")
+"""Names of the tables of an analysis that have a figure."""
+
+MOST_DRAWN = 1_000
+"""Rows of such a table; nobody could read the figure of a longer one."""
+
 _COLUMNS = (
-    "main relation seeds n base score gain low high scope method p q detectable answers "
-    "base_answers truth constant leaked contained status".split()
+    "main relation scoring seeds n base score gain low high scope method p q detectable "
+    "answers base_answers truth constant leaked contained status".split()
 )
 _TEXTS_OF_JSON = ("answers", "base_answers", "truth")
 
@@ -31,6 +40,7 @@ def payload(
     study: str,
     jobs: Entries,
     answers: bool = True,
+    analyses: Sequence[Analysis] = (),
 ) -> dict[str, Any]:
     """What is drawn, as plain values.
 
@@ -39,6 +49,7 @@ def payload(
         study: Its name.
         jobs: What job.json says, by the key of the adapter.
         answers: Whether the distributions of answers are there; they can be most of it.
+        analyses: What was found in the study.
 
     Returns:
         Scores and gains in [0, 1] and [−1, 1]; None is not known. Numbers of cells are
@@ -66,7 +77,26 @@ def payload(
         "metrics": list(axes["metric"]),
         "cells": cells,
         "losses": _curves(matrix, axes["source"], jobs=jobs),
+        "analyses": [
+            {table.name: _rows(table) for table in analysis.tables if is_drawn(table)}
+            for analysis in analyses
+        ],
     }
+
+
+def is_drawn(table: Table) -> bool:
+    """Whether a table of an analysis has a figure on the page."""
+    return table.name in DRAWN and 0 < table.rows.num_rows <= MOST_DRAWN
+
+
+def _rows(table: Table) -> list[dict[str, Any]]:
+    return [{name: _plain(v) for name, v in row.items()} for row in table.rows.to_pylist()]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, int) else str(value)
 
 
 def embedded(value: object) -> str:

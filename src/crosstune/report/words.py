@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, Literal
 
+from crosstune.analysis.wording import counted, points, probability
 from crosstune.results.cells import CONSTANT, OTHERS
 from crosstune.results.matrix import TransferMatrix
 
@@ -43,7 +44,7 @@ def headlines(rows: Sequence[Cell]) -> list[str]:
         told.insert(0, f"Not complete: {done}; q and stars may change with the others.")
     if away and not best:
         told.append("No gain beyond the same task is significant (q < 0.05).")
-    return told + _same_task(known) + _other_families(away) + _detectable(known)
+    return told + _same_task(known) + _cross_task(away) + _detectable(known)
 
 
 def warnings(matrix: TransferMatrix) -> dict[str, list[str]]:
@@ -114,37 +115,6 @@ def change(row: Cell, *, ways: Collection[str] = ()) -> str:
     )
 
 
-def points(gain: float) -> str:
-    """A gain times 100, with its sign.
-
-    Example:
-        >>> points(-0.687), points(0.05), points(-0.0001)
-        ('−68.7', '+5.0', '0.0')
-    """
-    text = f"{100 * gain:+.1f}"
-    return "0.0" if float(text) == 0 else text.replace("-", "−")
-
-
-def probability(q: float) -> str:
-    """A q-value after its sign, to three decimals, as the page's script shows it.
-
-    Example:
-        >>> probability(0.0421), probability(1e-9)
-        ('= 0.042', '< 0.001')
-    """
-    return "< 0.001" if q < 0.001 else f"= {q:.3f}"
-
-
-def counted(count: int, thing: str) -> str:
-    """A number with its noun.
-
-    Example:
-        >>> counted(1, "cell"), counted(6000, "answer")
-        ('1 cell', '6,000 answers')
-    """
-    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
-
-
 def _percent(share: float | None) -> str:
     return "not known" if share is None else f"{100 * share:.0f} %"
 
@@ -181,13 +151,13 @@ def _same_task(known: Sequence[Cell]) -> list[str]:
     return [told]
 
 
-def _other_families(away: Sequence[Cell]) -> list[str]:
-    others = [row for row in away if row["relation"] == "other family"]
+def _cross_task(away: Sequence[Cell]) -> list[str]:
+    others = [row for row in away if row["relation"] == "cross-task"]
     if not others:
         return []
     rose, fell = len(significant(others, "up")), len(significant(others, "down"))
     told = (
-        f"Of {counted(len(others), 'known cell')} of other families, "
+        f"Of {counted(len(others), 'known cross-task cell')}, "
         f"{rose:,} rose and {fell:,} fell significantly (q < 0.05)."
     )
     return [told]

@@ -47,6 +47,8 @@ def _distinct(items: tuple[Any, ...]) -> tuple[Any, ...]:
     for item in items:
         if isinstance(item, (Recipe, Condition)):
             _safe_name(item.name)
+        if isinstance(item, Recipe) and item.name == "base":
+            raise ValueError("'base' is the word for the model before tuning: take another name")
     return items
 
 

@@ -1,0 +1,261 @@
+"""How tuned models generalise: arms on the same data, on other domains and on other tasks.
+
+Costs reading every score of the study once more; memory is that of one target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from itertools import product
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from crosstune.analysis.advice import sentences
+from crosstune.analysis.arms import BASE, Arm, Asked, Design, bare, series
+from crosstune.analysis.comparison import LEAST_BASE, Comparison, compared
+from crosstune.analysis.findings import ANALYSES, Analysis, Table
+from crosstune.analysis.sensitivity import DRAWS, Sensitivity
+from crosstune.results.content import content
+from crosstune.results.matrix import Row, TransferMatrix
+from crosstune.results.store import Store
+
+SIGNIFICANT = 0.05
+Facts = dict[str, Any]
+"""One row of a table, by column; what is left out is not known."""
+
+COLUMNS = {
+    "arms": "family setting recipe condition scoring sources targets seeds examples score gain low "
+    "high p q ratio_of_change ratio_pairs ratio_left_out fell harmed status",
+    "differences": "family setting scoring first_recipe first_condition second_recipe "
+    "second_condition difference low high p q",
+    "sizes": "series family setting condition training_examples recipe score gain low high",
+    "sensitivity": "kind family setting recipe conditions lowest highest range p",
+    "scoring": "target recipe condition scoring score",
+    "collapse": "source recipe condition target examples tuned base",
+    "movement": "recipe models mean_change relative_change lowest highest",
+}
+_COUNTS = "sources targets seeds examples ratio_pairs ratio_left_out training_examples models"
+_NUMBERS = (
+    "score gain low high p q ratio_of_change fell harmed difference lowest highest range tuned "
+    "base mean_change relative_change"
+)
+_TYPES = dict.fromkeys(_COUNTS.split(), pa.int64()) | dict.fromkeys(_NUMBERS.split(), pa.float64())
+_TITLES = {
+    "arms": "Arms in each setting",
+    "differences": "Arms against one another",
+    "sizes": "More training examples",
+    "sensitivity": "What the wording and the demonstrations change",
+    "scoring": "What the way of scoring alone changes",
+    "collapse": "Labels written where text was asked for",
+    "movement": "How far the weights moved",
+}
+_NOTES = {
+    "arms": "An arm is a recipe (or the bare base) and a condition. Score: mean over sources, "
+    "seeds and the examples that all arms of a target share, then over targets; unknown where any "
+    "is missing. Gain, its 95 % interval, p and q: against the base in the same condition. "
+    "ratio_of_change: mean of (score − base) / base over the pairs of source and target whose base "
+    f"is at least {LEAST_BASE}; ratio_left_out counts the others. fell: share of pairs with a gain "
+    "below 0; harmed: and q below 0.05 in the matrix.",
+    "differences": "First minus second on the same examples, 95 % interval. q is corrected over "
+    "families and pairs within a setting, apart for all families together. Arms that are scored in "
+    "different ways are not compared.",
+    "sizes": "Recipes that differ in the number of training examples alone; the gain is against "
+    "the base in the same condition.",
+    "sensitivity": "Conditions that differ in one thing alone: lowest and highest score. p: how "
+    f"often a variance as large comes of {DRAWS:,} permutations of the conditions within each "
+    "example; not corrected for the number of rows.",
+    "scoring": "Conditions that differ in scoring alone; mean over all sources and seeds. Such "
+    "scores have no common scale, so nothing is tested.",
+    "collapse": "Share of the outputs on a text target that are, but for case and outer "
+    "punctuation, one of the labels that the source teaches; mean over seeds.",
+    "movement": "mean_change: mean over all weights of the base of the absolute change, mean over "
+    "models, lowest and highest model; relative_change: norm of the change by norm of the weights.",
+}
+
+
+@ANALYSES.add("generalization")
+def generalization(store: Store, matrix: TransferMatrix) -> Analysis:
+    """Which arm to ship for which use, and how surely.
+
+    Raises:
+        InputError: The conditions of a target have no example in common, or a file is damaged.
+    """
+    title = "How tuned models generalise"
+    design = Design.of(store, matrix)
+    if all(row.base is None and row.score is None for rows in design.rows.values() for row in rows):
+        return Analysis("generalization", title, ("No score is known yet.",), ())
+    jobs = _jobs(store, design)
+    sensitivity = Sensitivity(design)
+    scoring: list[Facts] = []
+    collapse: list[Facts] = []
+
+    def look(found: Asked) -> None:
+        sensitivity.look(found)
+        scoring.extend(_scoring(design, found))
+        collapse.extend(_collapse(design, jobs, found) if found.written else [])
+
+    comparison = compared(store, design, look=look)
+    arms = _arms(comparison, matrix)
+    rows = {
+        "arms": arms,
+        "differences": _differences(comparison),
+        "sizes": _sizes(design, arms),
+        "sensitivity": sensitivity.rows(comparison),
+        "scoring": scoring,
+        "collapse": collapse,
+        "movement": _movement(design, jobs),
+    }
+    tables = tuple(_table(name, found) for name, found in rows.items() if found)
+    return Analysis("generalization", title, sentences(comparison, rows), tables)
+
+
+def _table(name: str, rows: Iterable[Mapping[str, Any]]) -> Table:
+    names = COLUMNS[name].split()
+    schema = pa.schema([(column, _TYPES.get(column, pa.string())) for column in names])
+    columns = {column: [row.get(column) for row in rows] for column in names}
+    return Table(name, _TITLES[name], _NOTES[name], pa.table(columns, schema))
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _arms(comparison: Comparison, matrix: TransferMatrix) -> list[Facts]:
+    """Every arm in every group, known or not."""
+    design, rows = comparison.design, []
+    harmed, statuses = _harmed(matrix), design.statuses()
+    for g, (group, targets) in enumerate(design.groups.items()):
+        for a, arm in enumerate(design.arms):
+            row: Facts = dict(zip(("family", "setting"), group, strict=True)) | {
+                "recipe": arm[0],
+                "condition": arm[1],
+                "scoring": comparison.scored(g, a),
+                "sources": len({source for members in targets.values() for source in members}),
+                "targets": len(targets),
+                "examples": comparison.examples[g],
+                "score": _known(comparison.score[g, a]),
+                "status": statuses[group, arm],
+            }
+            base = design.arms.index((BASE, arm[1]))
+            found = comparison.known(g, a, base)
+            if arm[0] != BASE:
+                row["seeds"] = len(design.seeds)
+            if found is not None and arm[0] != BASE:
+                judged = [
+                    harmed.get((*arm, design.sources[source], target))
+                    for target, members in targets.items()
+                    for source in members
+                ]
+                pairs, ratios = int(comparison.pairs[g, a]), int(comparison.ratio_pairs[g, a])
+                row |= asdict(found) | {"gain": found.difference}
+                row |= {"ratio_pairs": ratios, "ratio_left_out": pairs - ratios}
+                row["ratio_of_change"] = comparison.ratio[g, a] / ratios if ratios else None
+                row["fell"] = comparison.fell[g, a] / pairs
+                row["harmed"] = None if None in judged else judged.count(True) / len(judged)
+            rows.append(row)
+    return rows
+
+
+def _harmed(matrix: TransferMatrix) -> dict[tuple[str, ...], bool]:
+    """Whether a cell fell significantly, by recipe, condition, source and target."""
+    cells = matrix.cells.filter(matrix.cells["main"])
+    names = ("recipe", "condition", "source", "target")
+    keys = zip(*(cells[name].to_pylist() for name in names), strict=True)
+    judged = zip(keys, cells["gain"].to_pylist(), cells["q"].to_pylist(), strict=True)
+    return {
+        key: gain < 0 and q < SIGNIFICANT
+        for key, gain, q in judged
+        if gain is not None and q is not None
+    }
+
+
+def _differences(comparison: Comparison) -> list[Facts]:
+    design, rows = comparison.design, []
+    groups = [*design.groups]
+    for (g, a, b), found in comparison.differences.items():
+        row: Facts = dict(zip(("family", "setting"), groups[g], strict=True)) | asdict(found)
+        row["scoring"] = comparison.scored(g, a)
+        for which, arm in (("first", a), ("second", b)):
+            row[f"{which}_recipe"], row[f"{which}_condition"] = design.arms[arm]
+        rows.append(row)
+    return rows
+
+
+def _sizes(design: Design, arms: list[Facts]) -> list[Facts]:
+    names = ("family", "setting", "recipe", "condition")
+    by_arm = {tuple(row[name] for name in names): row for row in arms}
+    rows = []
+    for named in series(design.recipes, "examples"):
+        ordered = sorted(named, key=named.__getitem__)
+        rows += [
+            by_arm[*group, recipe, condition]
+            | {"series": " / ".join(ordered), "training_examples": named[recipe]}
+            for group, condition, recipe in product(design.groups, design.conditions, ordered)
+        ]
+    return rows
+
+
+def _jobs(store: Store, design: Design) -> dict[str, Facts]:
+    """What job.json says of every planned model that is there."""
+    keys = dict.fromkeys(row.job_key for rows in design.rows.values() for row in rows)
+    there = store.names("adapters")
+    found = {
+        key: content(store.folder / "adapters" / key / "job.json") for key in keys if key in there
+    }
+    return {key: record for key, record in found.items() if isinstance(record, dict)}
+
+
+def _movement(design: Design, jobs: Mapping[str, Facts]) -> list[Facts]:
+    recipes = {row.job_key: row.recipe for rows in design.rows.values() for row in rows}
+    rows = []
+    for recipe in design.recipes:
+        told = [job.get("tuning", {}) for key, job in jobs.items() if recipes[key] == recipe]
+        moved, relative = (
+            [tuning[name] for tuning in told if tuning.get(name) is not None]
+            for name in ("mean_change", "relative_change")
+        )
+        if moved:
+            row: Facts = {"recipe": recipe, "models": len(moved), "mean_change": fmean(moved)}
+            row["relative_change"] = fmean(relative) if relative else None
+            rows.append(row | {"lowest": min(moved), "highest": max(moved)})
+    return rows
+
+
+def _scoring(design: Design, found: Asked) -> list[Facts]:
+    """One target's rows of the conditions that differ in scoring alone."""
+    rows = []
+    for named in series(design.conditions, "scoring"):
+        for recipe, condition in product((BASE, *design.recipes), named):
+            arm = design.arms.index((recipe, condition))
+            row: Facts = {"target": found.target, "recipe": recipe, "condition": condition}
+            row |= {"scoring": found.scoring[arm], "score": _known(found.values[:, arm].mean())}
+            rows.append(row)
+    return rows if len({row["scoring"] for row in rows}) > 1 else []
+
+
+def _collapse(design: Design, jobs: Mapping[str, Facts], found: Asked) -> list[Facts]:
+    """One text target's rows of the sources that teach labels."""
+    models: dict[tuple[str, Arm], list[Row]] = {}
+    for row in design.rows[found.target]:
+        models.setdefault((row.source, (row.recipe, row.condition)), []).append(row)
+    told = []
+    for source, arm in product(design.sources, design.arms):
+        rows = models.get((source, arm), [])
+        labels = {bare(x) for row in rows for x in jobs.get(row.job_key, {}).get("labels", [])}
+        if labels:
+            tuned = [_share(found.written.get(row.key), labels) for row in rows]
+            known = [share for share in tuned if share is not None]
+            facts: Facts = {"source": source, "recipe": arm[0], "condition": arm[1]}
+            facts |= {"target": found.target, "examples": found.examples}
+            facts["tuned"] = fmean(known) if len(known) == len(tuned) else None
+            told.append(facts | {"base": _share(found.written.get(rows[0].base_key), labels)})
+    return told
+
+
+def _share(written: Iterable[str] | None, labels: set[str]) -> float | None:
+    """Share of the texts that are a label."""
+    return None if written is None else fmean(float(text in labels) for text in written)

@@ -1,0 +1,177 @@
+"""What an analysis found, for people on a terminal and on the page, and in full for files.
+
+People read points and few digits; what a number is, its column's name says, word by word. Files
+hold every row and digit. Cost is one pass over the rows that are shown.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import shutil
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+
+from crosstune.analysis.findings import Analysis, Table
+from crosstune.analysis.wording import counted
+from crosstune.errors import InputError, did_you_mean
+
+FEW = 40
+"""Rows of a table that a terminal shows unless it is asked for by name."""
+
+_POINTS = frozenset(
+    "score base tuned gain low high difference ratio share lowest highest range fell harmed".split()
+)
+_PROBABILITIES = frozenset("p q".split())
+_WIDEST = 60
+
+
+class Readable(NamedTuple):
+    """A table as people read it: heads, rows of texts, and which columns are numbers."""
+
+    heads: list[str]
+    rows: list[list[str]]
+    numeric: list[bool]
+
+
+def readable(table: pa.Table, *, most: int | None = None) -> Readable:
+    """The first rows of a table in few digits.
+
+    Args:
+        table: Any; a column of fractions whose name has a word such as `gain` is shown × 100
+            unless nothing would be seen of it so, one whose name has `p` or `q` with 3 decimals.
+        most: How many rows; all if None.
+
+    Example:
+        >>> readable(pa.table({"arm": ["base"], "gain": [-0.0512], "q": [0.0004], "n": [1200]}))[:2]
+        (['arm', 'gain ×100', 'q', 'n'], [['base', '−5.1', '< 0.001', '1,200']])
+    """
+    part = table if most is None else table.slice(0, most)
+    heads, columns, numeric = [], [], []
+    for name, column in zip(part.column_names, part.columns, strict=True):
+        fraction = pa.types.is_floating(column.type)
+        words = {*name.split("_")} if fraction else set()
+        values = column.to_pylist()
+        if words & _POINTS and _is_tiny(values):
+            words -= _POINTS
+        heads.append(f"{name} ×100" if words & _POINTS else name)
+        columns.append([_told(value, words) for value in values])
+        numeric.append(fraction or pa.types.is_integer(column.type))
+    return Readable(heads, [list(row) for row in zip(*columns, strict=True)], numeric)
+
+
+def _is_tiny(values: Sequence[float | None]) -> bool:
+    """Whether all that is known would be rounded to 0.0 points."""
+    return 0 < max((abs(value) for value in values if value), default=0) < 0.0005
+
+
+def written(found: Analysis, *, table: str | None, form: Literal["table", "csv", "json"]) -> str:
+    """An analysis, or one of its tables in full, as the command line prints it.
+
+    Raises:
+        InputError: There is no such table, or CSV is asked for without naming one.
+    """
+    if table is None and form == "csv":
+        names = ", ".join(known.name for known in found.tables) or "there is none for this study"
+        raise InputError(f"A CSV file holds one table; choose it with --table: {names}")
+    if table is None:
+        return _json(_described(found)) if form == "json" else _text(found)
+    chosen = _chosen(found, table)
+    if form == "csv":
+        return _csv(chosen.rows)
+    return _json(chosen.rows.to_pylist()) if form == "json" else _table_text(chosen)
+
+
+def _chosen(found: Analysis, name: str) -> Table:
+    known = {table.name: table for table in found.tables}
+    if not known:
+        raise InputError(f"'{found.name}' has no tables for this study. {found.sentences[0]}")
+    if name not in known:
+        hint = did_you_mean(name, known) or f" There are: {', '.join(known)}."
+        raise InputError(f"'{found.name}' has no table called '{name}'.{hint}")
+    return known[name]
+
+
+def _text(found: Analysis) -> str:
+    """Title, sentences as bullets, and the first rows of each table."""
+    bullets = [_wrapped(sentence, first="- ", then="  ") for sentence in found.sentences]
+    tables = [_table_text(table, most=FEW) for table in found.tables]
+    return "\n\n".join(["\n".join([found.title, *bullets]), *tables])
+
+
+def _table_text(table: Table, *, most: int | None = None) -> str:
+    same = _same_throughout(table.rows)
+    heads, rows, numeric = readable(table.rows.drop_columns(same), most=most)
+    lines = [_wrapped(f"{table.title} ({table.name})"), *map(_wrapped, table.note.splitlines())]
+    if same:
+        shown = readable(table.rows.select(same), most=1)
+        told = zip(shown.heads, shown.rows[0], strict=True)
+        lines.append(_wrapped(f"In every row: {', '.join(map(' '.join, told))}."))
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for line in (heads, *rows):
+        cells = zip(line, widths, numeric, strict=True)
+        padded = [
+            f"{cell:>{width}}" if right else f"{cell:{width}}" for cell, width, right in cells
+        ]
+        lines.append("  ".join(padded).rstrip())
+    if left := table.rows.num_rows - len(rows):
+        lines.append(f"… {counted(left, 'more row')}: --table {table.name} shows all")
+    return "\n".join(lines)
+
+
+def _same_throughout(rows: pa.Table) -> list[str]:
+    """Columns that say one thing only, which a line can say; none of them where all do."""
+    same = [name for name in rows.column_names if len(rows[name].unique()) == 1]
+    return same if rows.num_rows > 1 and len(same) < rows.num_columns else []
+
+
+def _wrapped(text: str, *, first: str = "", then: str = "") -> str:
+    width = min(100, shutil.get_terminal_size().columns)
+    return textwrap.fill(text, width, initial_indent=first, subsequent_indent=then)
+
+
+def _told(value: Any, words: set[str]) -> str:
+    """One value; `words` are those of its column when it is a fraction."""
+    match value:
+        case None:
+            return "–"
+        case float() if not math.isfinite(value):
+            return "–"
+        case float() if words & _PROBABILITIES:
+            return "< 0.001" if value < 0.001 else f"{value:.3f}"
+        case float() if words & _POINTS:
+            return f"{100 * value:.1f}".replace("-0.0", "0.0").replace("-", "−")
+        case float():
+            return f"{value:.3g}".replace("-", "−")
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}".replace("-", "−")
+    text = " ".join(str(value).split())
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+
+
+def _csv(rows: pa.Table) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(rows.column_names)
+    writer.writerows(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+    return stream.getvalue()
+
+
+def _json(value: Sequence[Any] | dict[str, Any]) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str)
+
+
+def _described(found: Analysis) -> dict[str, Any]:
+    tables = [
+        {"name": t.name, "title": t.title, "note": t.note, "rows": t.rows.to_pylist()}
+        for t in found.tables
+    ]
+    told = {"name": found.name, "title": found.title, "sentences": list(found.sentences)}
+    return told | {"tables": tables}
