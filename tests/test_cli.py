@@ -133,7 +133,7 @@ def test_every_analysis_is_a_command_and_a_section(
     assert call(monkeypatch, "shape", "out") == 0
     told = capsys.readouterr().out
     assert told.startswith("The shape\n- There are 15 cells.\n\nCells (cells)\nA row is a cell.\n")
-    assert told.endswith("60 more rows: --table long shows all\n")
+    assert told.endswith("--table long: Long (100)\n")
     assert call(monkeypatch, "shape", "out", "--table", "long") == 0
     assert capsys.readouterr().out.splitlines()[-1].strip() == "99"
     assert call(monkeypatch, "shape", "out", "--table", "cells", "--format", "csv") == 0

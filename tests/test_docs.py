@@ -178,6 +178,7 @@ def shown_commands() -> list[tuple[str, str]]:
 def test_shown_commands_and_their_options_exist(page: str, line: str) -> None:
     words = line.split("#")[0].split()[1:]
     command: Any = typer.main.get_command(app)
+    command.list_commands(None)  # adds the analyses
     while subcommands := getattr(command, "commands", None):
         assert words[0] in subcommands, f"{page}: {line}"
         command = subcommands[words.pop(0)]
@@ -189,6 +190,7 @@ def test_shown_commands_and_their_options_exist(page: str, line: str) -> None:
 def test_the_reference_shows_every_command_with_every_option() -> None:
     lines = [line.split("#")[0] for page, line in shown_commands() if page == "docs/reference.md"]
     group: Any = typer.main.get_command(app)
+    group.list_commands(None)  # adds the analyses
     top = group.commands
     every = {**top, **{f"tasks {name}": part for name, part in top["tasks"].commands.items()}}
     del every["tasks"]

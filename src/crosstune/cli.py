@@ -68,6 +68,11 @@ Patterns = Annotated[
     list[str] | None, typer.Option("--tasks", metavar="GLOB", help="Task files; may be repeated.")
 ]
 TableName = Annotated[str | None, typer.Option("--table", metavar="NAME", help="One, in full.")]
+SourceFamily = Annotated[str | None, typer.Option(help="Only sources of this family.")]
+TargetFamily = Annotated[str | None, typer.Option(help="Only targets of this family.")]
+Relation = Annotated[
+    str | None, typer.Option(help="'same task', 'in-domain', 'out-of-domain' or 'cross-task'.")
+]
 TextFormat = Annotated[
     Literal["table", "csv", "json"], typer.Option("--format", help="How it is written.")
 ]
@@ -166,9 +171,9 @@ def matrix(
     recipe: Annotated[str | None, typer.Option(help="Only this recipe.")] = None,
     condition: Annotated[str | None, typer.Option(help="Only this condition.")] = None,
     metric: Annotated[str | None, typer.Option(help="Only this metric.")] = None,
-    source_family: Annotated[str | None, typer.Option(help="Only sources of this family.")] = None,
-    target_family: Annotated[str | None, typer.Option(help="Only targets of this family.")] = None,
-    relation: Annotated[str | None, typer.Option(help="'same task', 'in-domain' …")] = None,
+    source_family: SourceFamily = None,
+    target_family: TargetFamily = None,
+    relation: Relation = None,
 ) -> None:
     """Write the transfer matrix of a study, or a part of it, to standard output."""
     from crosstune.results.matrix import TransferMatrix
@@ -198,19 +203,30 @@ def _analysis_command(name: str) -> Any:
     """The command of an analysis, with the first line that its function says of itself."""
     from crosstune.analysis.findings import ANALYSES
 
-    def tell(folder: Folder, table: TableName = None, form: TextFormat = "table") -> None:
+    def tell(
+        folder: Folder,
+        table: TableName = None,
+        form: TextFormat = "table",
+        source_family: SourceFamily = None,
+        target_family: TargetFamily = None,
+        relation: Relation = None,
+    ) -> None:
         from crosstune.report.findings import written
         from crosstune.results.matrix import TransferMatrix
         from crosstune.results.store import Store
 
         store = Store(folder, tell=_complain)
-        matrix = TransferMatrix.of(store)
-        text = written(ANALYSES[name](store, matrix), table=table, form=form)
+        part = TransferMatrix.of(store).slice(
+            source_family=source_family, target_family=target_family, relation=relation
+        )
+        text = written(ANALYSES[name](store, part), table=table, form=form)
         sys.stdout.write(text.rstrip("\n") + "\n")
-        _tell_gaps(matrix)
+        _tell_gaps(part)
 
+    purpose = ""
+    with suppress(Exception):  # a package that cannot be loaded shows when it is called
+        purpose = (ANALYSES[name].__doc__ or "").partition("\n")[0]
     made = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    purpose = (ANALYSES[name].__doc__ or "").partition("\n")[0]
     made.command(name, help=purpose or f"The analysis '{name}', in words and tables.")(tell)
     return typer.main.get_command(made)
 

@@ -521,17 +521,17 @@ def test_the_arm_that_is_surely_best_is_advised(tmp_path: Path) -> None:
     made = Made(conditions={"zero": {}}, seeds=[0], n=dict.fromkeys("abc", 200))
     better = found(made, tmp_path / "1", levels(base=0.4, plain=0.5, more=0.8))
     assert better.sentences[0].startswith(
-        "For the same data, ship: more × zero has the best mean score, 80.0, +40.0 points against "
-        "the best arm with nothing to tune, base × zero (95 % interval "
+        "For the same domain, ship: more × zero has the best mean score, 80.0, +40.0 points "
+        "against the best arm with nothing to tune, base × zero (95 % interval "
     )
     assert better.sentences[0].endswith("; every other arm is worse (q < 0.05).")
     assert better.sentences[-1] == (
         "One seed: intervals and q hold for these models, not for tuning them anew."
     )
     worse = found(made, tmp_path / "2", levels(base=0.8, plain=0.4, more=0.5))
-    assert worse.sentences[0].startswith("For the same data, tune nothing: base × zero has")
+    assert worse.sentences[0].startswith("For the same domain, tune nothing: base × zero has")
     alike = found(made, tmp_path / "3", levels(base=0.5, plain=0.4, more=0.505))
-    assert alike.sentences[0].startswith("For the same data, tuning is not shown to help: more ×")
+    assert alike.sentences[0].startswith("For the same domain, tuning is not shown to help: more ×")
     assert "not to be told apart from it (q ≥ 0.05): base × zero." in alike.sentences[0]
 
 
@@ -555,10 +555,10 @@ def test_every_subject_has_its_sentence(tmp_path: Path) -> None:
     )
     told = found(made, tmp_path).sentences
     begins = (
-        "For the same data, ",
+        "For the same domain, ",
         "For other domains, ",
         "For other tasks, ",
-        "For the same data (left), ",
+        "For the same domain (left), ",
         "More examples: from 100 to 200 training examples (plain to big, ",
         "Demonstrations when asking (few against zero): base ",
         "Demonstrations while tuning, each recipe in its best condition (context × ",
@@ -597,3 +597,63 @@ def test_memory_does_not_grow_with_the_number_of_targets(tmp_path: Path) -> None
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_the_brief_table_says_what_the_long_one_does(tmp_path: Path) -> None:
+    made = Made(missing=frozenset({("a", "plain", 0, "few", "a2")}))
+    analysis = found(made, tmp_path)
+    arms = {
+        (row["family"], row["recipe"], row["condition"], row["setting"].replace("-", "_")): row
+        for row in rows(analysis, "arms")
+    }
+    brief, seen = rows(analysis, "settings"), 0
+    for row, setting in product(brief, ("in_domain", "out_of_domain", "cross_task")):
+        arm = arms.get((row["family"], row["recipe"], row["condition"], setting))
+        if arm is None:
+            assert row[setting] is None
+        elif arm["score"] is None:
+            assert row[setting] == arm["status"] == "missing"
+        else:
+            seen += 1
+            assert row[setting].startswith(f"{100 * arm['score']:.1f}")
+            assert row[setting].endswith("*") == (arm["q"] is not None and arm["q"] < 0.05)
+    assert seen > 20
+
+
+def test_nothing_is_advised_where_nothing_was_compared(tmp_path: Path) -> None:
+    tuned = [(s, r, k) for s in "ab" for r in ("plain", "more") for k in (0,)]
+    made = Made(sources={"a": ["left"], "b": ["right"]}, conditions={"zero": {}}, seeds=[0])
+    no_base = frozenset((BASE, BASE, 0, "zero", t) for t in made.targets)
+    told = found(made.changed(missing=no_base), tmp_path / "1").sentences
+    assert not any("ship" in sentence for sentence in told)
+    no_tuned = frozenset((*who, "zero", t) for who in tuned for t in made.targets)
+    told = found(made.changed(missing=no_tuned), tmp_path / "2").sentences
+    assert told[0] == "For the same domain, nothing can be said: no tuned arm is known in full."
+    assert not any("tune nothing" in sentence for sentence in told)
+
+
+@pytest.mark.parametrize("wrong", ["", "null", "[]", '{"tuning": null, "labels": null}', "{"])
+def test_a_record_that_says_nothing_is_left_out(tmp_path: Path, wrong: str) -> None:
+    made = Made(texts=frozenset({"c"}), labels={"a": ["yes"]}, moved={"plain": 1e-5})
+    store, matrix = made.write(tmp_path / "study")
+    whole = generalization(store, matrix)
+    for path in store.folder.glob("adapters/*/job.json"):
+        path.write_text(wrong)
+    left = generalization(store, matrix)
+    assert {table.name for table in whole.tables} - {table.name for table in left.tables} == {
+        "collapse",
+        "movement",
+    }
+
+
+def test_scoring_is_compared_by_accuracy_alone(tmp_path: Path) -> None:
+    """A task may have another first metric where whole choices are scored."""
+    ways = {"zero": {}, "token": {"scoring": "first_token"}}
+    store, matrix = Made(conditions=ways).write(tmp_path / "study")
+    scores = {(r.target, r.recipe, r.condition): [] for r in matrix.rows}  # type: ignore[var-annotated]
+    for row in matrix.rows:
+        scores[row.target, row.recipe, row.condition].append(row.score)
+    for row in rows(generalization(store, matrix), "scoring"):
+        if row["recipe"] != BASE:
+            mine = scores[row["target"], row["recipe"], row["condition"]]
+            assert row["score"] == pytest.approx(fmean(mine))

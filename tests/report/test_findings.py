@@ -96,6 +96,7 @@ def test_a_long_table_is_cut_and_says_how_to_get_all() -> None:
     found = analysis(arms=arms() * 2, sizes=sizes())
     text = written(found, table=None, form="table")
     assert "… 32 more rows: --table arms shows all" in text
+    assert text.endswith(f"\n\n--table sizes: Table of sizes ({len(sizes())})")
     assert text.count("more row") == 1
     assert "more row" not in written(found, table="arms", form="table")
     assert len(written(found, table="arms", form="table").splitlines()) == 72 + 4

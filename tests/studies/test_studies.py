@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -51,21 +52,20 @@ def rows_of(name: str, place: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_studies_tune_on_five_tasks_and_ask_all() -> None:
-    for path in ("generalization", "generalization-asking"):
-        study = load_study(ROOT / "studies" / f"{path}.yaml")
-        assert study.name == path
-        assert {source.name for source in study.sources} == {f"p3.{name}" for name in TUNED_ON}
-        assert (
-            set(study.targets) == set(STUDIED) == {f"p3.{n}" for _, f in PAPER.values() for n in f}
-        )
-        assert study.relations == {
-            "in-domain": {
-                "p3.xsum": ("p3.xlsum",),
-                "p3.amazon": ("p3.amazonfood",),
-                "p3.multinli": ("p3.multinli2",),
-            }
-        }
+@pytest.mark.parametrize(
+    ("path", "tuned_on"),
+    [("generalization", TUNED_ON), ("generalization-asking", ("socialqa", "amazon"))],
+)
+def test_the_studies_tune_on_what_the_paper_does_and_ask_all(
+    path: str, tuned_on: Collection[str]
+) -> None:
+    study = load_study(ROOT / "studies" / f"{path}.yaml")
+    assert study.name == path
+    assert {source.name for source in study.sources} == {f"p3.{name}" for name in tuned_on}
+    assert set(study.targets) == set(STUDIED) == {f"p3.{n}" for _, f in PAPER.values() for n in f}
+    near = {"xsum": "xlsum", "amazon": "amazonfood", "multinli": "multinli2"}
+    stated = {f"p3.{name}": (f"p3.{near[name]}",) for name in tuned_on if name in near}
+    assert study.relations == {"in-domain": stated}
 
 
 @every_task

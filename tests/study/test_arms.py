@@ -8,11 +8,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from crosstune.errors import InputError
 from crosstune.models import ModelReference
 from crosstune.results.matrix import TransferMatrix
-from crosstune.study.plan import Plan, Question, plan
+from crosstune.study.draft import Question
+from crosstune.study.plan import Plan, plan
 from crosstune.study.run import run
 from crosstune.study.schema import Study
 from small import Told, folder_of_tasks, small_study, write_rows
@@ -127,9 +129,17 @@ def test_absent_classes_and_asked_demonstrations_are_told(tmp_path: Path) -> Non
     way = {"name": "w", "examples": 99, "shots": 2, "sampler": "first", "shots_from": "mood.jsonl"}
     found = planned(folder, sources=["mood"], targets=["mood"], conditions=way)
     assert found.warnings == (
-        "condition w: 2 of the demonstrations of mood are asked as well",
         "condition w: the demonstrations of mood show 1 of its 2 classes, not bad",
+        "mood: test rows that stand among its demonstrations are not asked: 2",
     )
+    bare = {"name": "bare", "examples": 99}
+    both = questions(planned(folder, sources=["mood"], targets=["mood"], conditions=[way, bare]))
+    asked = [{e.id for e in both["mood", name].examples} for name in ("w", "bare")]
+    assert asked[0] == asked[1]
+    shown = {example["text"] for example in tests if example["label"]}
+    texts = {e.context.partition("\n")[0] for e in both["mood", "bare"].examples}
+    assert len(texts) == len(tests) - 2
+    assert len(texts & shown) == len(shown) - 2
 
 
 def test_a_mode_changes_the_key_of_choices_alone(folder: Path) -> None:
@@ -178,8 +188,8 @@ def test_first_tokens_that_are_alike_are_refused_before_tuning(tmp_path: Path) -
         done(small_study(conditions=way, targets=["mood", "tone"]), folder, tmp_path / "out")
     assert caught.value.problems == (
         (
-            "condition first: the choices 'very bad' and 'very good' of mood begin with the same "
-            "token; ask them by likelihood"
+            "condition first: the choices 'very bad' and 'very good' of mood cannot be told apart "
+            "by their first token; ask them by likelihood"
         ),
     )
     assert not any((tmp_path / "out" / "adapters").iterdir())
@@ -192,3 +202,47 @@ def test_what_a_job_teaches_and_how_it_is_related_is_stored(folder: Path, tmp_pa
     assert record["labels"] == ["bad", "good"]
     assert "relation" in matrix.scores.column_names
     assert {row.relation for row in matrix.rows} == {"same task", "out-of-domain", "cross-task"}
+
+
+def test_choices_that_are_the_same_when_written_are_refused(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path)
+    text = (folder / "mood.yaml").read_text()
+    (folder / "mood.yaml").write_text(text.replace("- bad\n- good", "- us\n- US"))
+    way = {"name": "free", "examples": 5, "scoring": "generation"}
+    words = r"the choices 'us' and 'US' of mood are the same when written; ask them by likelihood"
+    with pytest.raises(InputError, match=words):
+        planned(folder, conditions=way)
+    assert planned(folder, conditions=way | {"scoring": "likelihood"})
+
+
+def test_a_shown_input_is_never_trained_on(tmp_path: Path) -> None:
+    """Also where its row says something else beside the input, so that its id is another."""
+    folder = folder_of_tasks(tmp_path)
+    rows = [json.loads(line) for line in (folder / "mood-train.jsonl").read_text().splitlines()]
+    write_rows(folder / "shown.jsonl", [row | {"note": "x"} for row in rows[:3]])
+    keys = yaml.safe_load((folder / "mood.yaml").read_text())
+    keys["dataset_kwargs"]["data_files"]["fewshot"] = "shown.jsonl"
+    keys |= {"fewshot_split": "fewshot", "fewshot_config": {"sampler": "first_n"}}
+    (folder / "mood.yaml").write_text(yaml.safe_dump(keys))
+    recipe = {"name": "shown", "examples": 999, "demonstrations": 3}
+    _, job = planned(folder, sources=["mood"], recipes=recipe).jobs
+    assert len(job.prompts) == len(rows) - 3
+    inputs = {prompt.context.rpartition("\n\n")[2] for prompt in job.prompts}
+    assert not inputs & {f"{row['text']}\nMood:" for row in rows[:3]}
+
+
+def test_demonstrations_carry_no_loss() -> None:
+    with pytest.raises(InputError, match="with them, loss must be completion"):
+        small_study(recipes={"demonstrations": 2, "loss": "all"})
+
+
+def test_a_plan_of_an_earlier_version_is_told(folder: Path, tmp_path: Path) -> None:
+    study = small_study(sources=["mood"], targets=["mood"], seeds=0)
+    before = done(study, folder, tmp_path / "out").to_csv()
+    plan_file = tmp_path / "out" / "plan.json"
+    rows = json.loads(plan_file.read_text())
+    old = [{n: v for n, v in row.items() if n not in ("relation", "scoring")} for row in rows]
+    plan_file.write_text(json.dumps(old))
+    with pytest.raises(InputError, match="by an earlier version: run the same command again"):
+        TransferMatrix.of(tmp_path / "out")
+    assert done(study, folder, tmp_path / "out").to_csv() == before

@@ -154,6 +154,10 @@ def test_metrics_keep_the_order_and_options_of_the_file(make_task: MakeTask) -> 
         ("(B) because", ["A", "B"], 1),
         ("...", ["...", "x"], 0),
         ("Straße!", ["strasse", "x"], 0),
+        ("1", ["-1", "1"], 1),
+        ("(-1)", ["-1", "1"], 0),
+        ("3.7", ["3", "4"], None),
+        ("3. It is", ["3", "4"], 0),
     ],
 )
 def test_a_written_answer_is_the_choice_it_begins_with(

@@ -13,7 +13,7 @@ from crosstune.analysis.comparison import Comparison, Difference
 from crosstune.analysis.wording import counted, listed, percent, points, probability
 
 _USES = {
-    "in-domain": "the same data",
+    "in-domain": "the same domain",
     "out-of-domain": "other domains",
     "cross-task": "other tasks",
 }
@@ -64,8 +64,8 @@ def _advice(comparison: Comparison, g: int) -> str:
     family, setting = [*design.groups][g]
     where = f"For {_USES[setting]}" + ("" if family == ALL else f" ({family})")
     known = [a for a in range(len(design.arms)) if not np.isnan(score[a])]
-    if not known:
-        return f"{where}, nothing can be said: no arm is known in full."
+    if all(design.arms[a][0] == BASE for a in known):
+        return f"{where}, nothing can be said: no tuned arm is known in full."
     mine = _one_way(comparison, g, known)
     how = f" of those scored by {comparison.scored(g, mine[0])}" if len(mine) < len(known) else ""
     best = max(mine, key=lambda a: float(score[a]))
@@ -79,6 +79,9 @@ def _advice(comparison: Comparison, g: int) -> str:
             told += f", {points(lead.difference)} points against the {kind}, "
             told += f"{_named(design.arms[rival])} ({_certainty(lead)})"
             verb = "ship" if lead.q < _SURE else "tuning is not shown to help"
+    else:
+        told += " (the base is not known in full)"
+        verb = "nothing is compared with the base"
     verb = "tune nothing" if based else verb
     leads = {a: comparison.known(g, best, a) for a in mine if a != best}
     equal = [_named(design.arms[a]) for a, lead in leads.items() if lead and lead.q >= _SURE]

@@ -134,19 +134,21 @@ def asked(store: Store, design: Design, target: str) -> Asked:
     rows = design.rows[target]
     keys = {row.key: row.metric for row in rows if row.score is not None}
     keys |= {row.base_key: row.metric for row in rows if row.base is not None}
-    found = {key: read_answers(store.outcomes(key), [metric]) for key, metric in keys.items()}
-    examples = [set(answers["id"]) for answers in found.values()]
-    common = sorted(set.intersection(*examples)) if examples else []
-    if found and not common:
-        raise InputError(f"{target}: its conditions have no example in common to compare")
-    text = any(answers["label"][0] is None for answers in found.values())
-    outcomes, written = {}, {}
+    alike: dict[tuple[str, ...], tuple[str, ...]] = {}  # one copy of the ids that all share
+    files: dict[str, tuple[tuple[str, ...], np.ndarray, list[str]]] = {}
     for key, metric in keys.items():
-        places = {name: place for place, name in enumerate(found[key]["id"])}
-        taken = [places[name] for name in common]
-        outcomes[key] = np.array(found[key][metric])[taken]
-        if text:
-            written[key] = [bare(found[key]["answer"][place]) for place in taken]
+        answers = read_answers(store.outcomes(key), [metric])
+        ids = tuple(answers["id"])
+        texts = answers["answer"] if answers["label"][0] is None else []
+        files[key] = alike.setdefault(ids, ids), np.array(answers[metric]), [*map(bare, texts)]
+    common = sorted(set.intersection(*map(set, alike))) if alike else []
+    if files and not common:
+        raise InputError(f"{target}: its conditions have no example in common to compare")
+    places = {ids: _places(ids, common) for ids in alike}
+    outcomes = {key: found[places[ids]] for key, (ids, found, _) in files.items()}
+    written = {
+        key: [texts[i] for i in places[ids]] for key, (ids, _, texts) in files.items() if texts
+    }
     shape = (len(design.sources), len(design.arms), len(design.seeds), max(1, len(common)))
     values = np.full(shape, np.nan)
     scoring = [""] * len(design.arms)
@@ -159,8 +161,13 @@ def asked(store: Store, design: Design, target: str) -> Asked:
         if row.key in outcomes:
             spot = (design.sources.index(row.source), tuned, design.seeds.index(row.seed))
             values[spot] = outcomes[row.key]
-    dropped = max(map(len, examples), default=0) - len(common)
+    dropped = max(map(len, alike), default=0) - len(common)
     return Asked(target, len(common), values, tuple(scoring), dropped, written)
+
+
+def _places(ids: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    there = {name: place for place, name in enumerate(ids)}
+    return [there[name] for name in wanted]
 
 
 def bare(text: str) -> str:

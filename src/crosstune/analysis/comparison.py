@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from crosstune.analysis.arms import ALL, BASE, Arm, Asked, Design, Group, asked
 from crosstune.errors import InputError
 from crosstune.results.inference import Mixture, moderated_variances, q_values
 from crosstune.results.store import Store
 
-LEAST_BASE = 0.05
-"""A ratio of change to a base score below this says nothing."""
 _ROUNDING = 1e-12
 
 
@@ -29,39 +27,21 @@ class _Sums:
     targets: int
     examples: int = 0
     scoring: list[tuple[str, ...]] = field(default_factory=list)
-    arms: dict[str, np.ndarray] = field(default_factory=dict)
+    score: np.ndarray | float = 0.0
     pairs: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add(
         self,
         values: Float[np.ndarray, "sources arms seeds examples"],
         scoring: tuple[str, ...],
-        *,
-        bases: Int[np.ndarray, " arms"],
     ) -> None:
         self.scoring.append(scoring)
         means = values.mean(axis=0)
-        singles = {"score": means.mean(axis=(1, 2)) / self.targets}
-        cells = values.mean(axis=(2, 3))
-        base = cells[:, bases]
-        ratios = np.where(base >= LEAST_BASE, (cells - base) / np.maximum(base, LEAST_BASE), 0.0)
-        singles |= {
-            "ratio": ratios.sum(axis=0),
-            "ratio_pairs": (base >= LEAST_BASE).sum(axis=0),
-            "fell": (cells - base < -_ROUNDING).sum(axis=0),
-            "pairs": np.full(len(bases), len(cells)),
-        }
-        _gather(self.arms, singles)
-        blocks = [_summed(means[a + 1 :] - means[a], self.targets) for a in range(len(bases) - 1)]
-        _gather(
-            self.pairs,
-            {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]},
-        )
-
-
-def _gather(sums: dict[str, np.ndarray], more: Mapping[str, np.ndarray]) -> None:
-    for name, values in more.items():
-        sums[name] = sums[name] + values if name in sums else values
+        self.score = self.score + means.mean(axis=(1, 2)) / self.targets
+        blocks = [_summed(means[a + 1 :] - means[a], self.targets) for a in range(len(means) - 1)]
+        for name in blocks[0]:
+            more = np.concatenate([block[name] for block in blocks])
+            self.pairs[name] = self.pairs[name] + more if name in self.pairs else more
 
 
 def _summed(
@@ -116,10 +96,6 @@ class Comparison:
         examples: Of each group.
         scoring: Of each group and arm: by target, in the order of their names.
         score: NaN where any score is missing.
-        ratio: Sums over the pairs of (score − base) / base.
-        ratio_pairs: Of how many.
-        pairs: Of source and target.
-        fell: Of these, those with a gain below 0.
         differences: By positions of group, later and earlier arm, of all pairs that are known and
             scored in the same way.
         dropped: Examples left out as not all arms of a target were asked them.
@@ -129,10 +105,6 @@ class Comparison:
     examples: tuple[int, ...]
     scoring: Mapping[tuple[int, int], tuple[str, ...]]
     score: Float[np.ndarray, "groups arms"]
-    ratio: Float[np.ndarray, "groups arms"]
-    ratio_pairs: Int[np.ndarray, "groups arms"]
-    pairs: Int[np.ndarray, "groups arms"]
-    fell: Int[np.ndarray, "groups arms"]
     differences: Mapping[tuple[int, int, int], Difference]
     dropped: int
 
@@ -184,7 +156,6 @@ def compared(
         design: What is to be compared.
         look: Is shown every target's outcomes while they are in memory.
     """
-    bases = np.array([design.arms.index((BASE, condition)) for _, condition in design.arms])
     sums = {group: _Sums(len(targets)) for group, targets in design.groups.items()}
     dropped = 0
     for target in design.rows:
@@ -193,12 +164,8 @@ def compared(
         for group, targets in design.groups.items():
             if target in targets:
                 sums[group].examples += found.examples
-                sums[group].add(found.values[targets[target]], found.scoring, bases=bases)
+                sums[group].add(found.values[targets[target]], found.scoring)
         look(found)
-    stacked = {
-        name: np.array([each.arms[name] for each in sums.values()])
-        for name in ("score", "ratio", "ratio_pairs", "pairs", "fell")
-    }
     scoring = {
         (g, a): tuple(ways[a] for ways in each.scoring)
         for g, each in enumerate(sums.values())
@@ -208,9 +175,9 @@ def compared(
         design=design,
         examples=tuple(each.examples for each in sums.values()),
         scoring=scoring,
+        score=np.array([each.score for each in sums.values()]),
         differences=_concluded(design, [*sums.values()], scoring),
         dropped=dropped,
-        **stacked,
     )
 
 

@@ -1,4 +1,4 @@
-"""How tuned models generalise: arms on the same data, on other domains and on other tasks.
+"""How tuned models generalise: arms in the same domain, on other domains and on other tasks.
 
 Costs reading every score of the study once more; memory is that of one target.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import product
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -16,18 +17,22 @@ import pyarrow as pa
 
 from crosstune.analysis.advice import sentences
 from crosstune.analysis.arms import BASE, Arm, Asked, Design, bare, series
-from crosstune.analysis.comparison import LEAST_BASE, Comparison, compared
+from crosstune.analysis.comparison import Comparison, compared
 from crosstune.analysis.findings import ANALYSES, Analysis, Table
 from crosstune.analysis.sensitivity import DRAWS, Sensitivity
-from crosstune.results.content import content
+from crosstune.analysis.wording import points
+from crosstune.results.content import Damaged, content
 from crosstune.results.matrix import Row, TransferMatrix
 from crosstune.results.store import Store
 
 SIGNIFICANT = 0.05
+LEAST_BASE = 0.05
+"""A ratio of change to a base score below this says nothing."""
 Facts = dict[str, Any]
 """One row of a table, by column; what is left out is not known."""
 
 COLUMNS = {
+    "settings": "family recipe condition scoring in_domain out_of_domain cross_task",
     "arms": "family setting recipe condition scoring sources targets seeds examples score gain low "
     "high p q ratio_of_change ratio_pairs ratio_left_out fell harmed status",
     "differences": "family setting scoring first_recipe first_condition second_recipe "
@@ -45,6 +50,7 @@ _NUMBERS = (
 )
 _TYPES = dict.fromkeys(_COUNTS.split(), pa.int64()) | dict.fromkeys(_NUMBERS.split(), pa.float64())
 _TITLES = {
+    "settings": "Arms by setting",
     "arms": "Arms in each setting",
     "differences": "Arms against one another",
     "sizes": "More training examples",
@@ -54,6 +60,9 @@ _TITLES = {
     "movement": "How far the weights moved",
 }
 _NOTES = {
+    "settings": "An arm is a recipe (or the bare base) and a condition. Score × 100; in brackets "
+    "the 95 % interval of its gain against the base in the same condition, a star where q is below "
+    "0.05. Accuracy and ROUGE weigh the same where targets of both kinds meet.",
     "arms": "An arm is a recipe (or the bare base) and a condition. Score: mean over sources, "
     "seeds and the examples that all arms of a target share, then over targets; unknown where any "
     "is missing. Gain, its 95 % interval, p and q: against the base in the same condition. "
@@ -68,8 +77,8 @@ _NOTES = {
     "sensitivity": "Conditions that differ in one thing alone: lowest and highest score. p: how "
     f"often a variance as large comes of {DRAWS:,} permutations of the conditions within each "
     "example; not corrected for the number of rows.",
-    "scoring": "Conditions that differ in scoring alone; mean over all sources and seeds. Such "
-    "scores have no common scale, so nothing is tested.",
+    "scoring": "Accuracy in conditions that differ in scoring alone; mean over all sources and "
+    "seeds. Such scores have no common scale, so nothing is tested.",
     "collapse": "Share of the outputs on a text target that are, but for case and outer "
     "punctuation, one of the labels that the source teaches; mean over seeds.",
     "movement": "mean_change: mean over all weights of the base of the absolute change, mean over "
@@ -90,22 +99,21 @@ def generalization(store: Store, matrix: TransferMatrix) -> Analysis:
         return Analysis("generalization", title, ("No score is known yet.",), ())
     jobs = _jobs(store, design)
     sensitivity = Sensitivity(design)
-    scoring: list[Facts] = []
     collapse: list[Facts] = []
 
     def look(found: Asked) -> None:
         sensitivity.look(found)
-        scoring.extend(_scoring(design, found))
         collapse.extend(_collapse(design, jobs, found) if found.written else [])
 
     comparison = compared(store, design, look=look)
     arms = _arms(comparison, matrix)
     rows = {
+        "settings": _settings(arms),
         "arms": arms,
         "differences": _differences(comparison),
         "sizes": _sizes(design, arms),
         "sensitivity": sensitivity.rows(comparison),
-        "scoring": scoring,
+        "scoring": _scoring(design, matrix),
         "collapse": collapse,
         "movement": _movement(design, jobs),
     }
@@ -127,7 +135,7 @@ def _known(value: float) -> float | None:
 def _arms(comparison: Comparison, matrix: TransferMatrix) -> list[Facts]:
     """Every arm in every group, known or not."""
     design, rows = comparison.design, []
-    harmed, statuses = _harmed(matrix), design.statuses()
+    cells, statuses = _cells(matrix), design.statuses()
     for g, (group, targets) in enumerate(design.groups.items()):
         for a, arm in enumerate(design.arms):
             row: Facts = dict(zip(("family", "setting"), group, strict=True)) | {
@@ -145,32 +153,60 @@ def _arms(comparison: Comparison, matrix: TransferMatrix) -> list[Facts]:
             if arm[0] != BASE:
                 row["seeds"] = len(design.seeds)
             if found is not None and arm[0] != BASE:
-                judged = [
-                    harmed.get((*arm, design.sources[source], target))
+                row |= asdict(found) | {"gain": found.difference}
+                row |= _changes(
+                    cells.get((*arm, design.sources[source], target))
                     for target, members in targets.items()
                     for source in members
-                ]
-                pairs, ratios = int(comparison.pairs[g, a]), int(comparison.ratio_pairs[g, a])
-                row |= asdict(found) | {"gain": found.difference}
-                row |= {"ratio_pairs": ratios, "ratio_left_out": pairs - ratios}
-                row["ratio_of_change"] = comparison.ratio[g, a] / ratios if ratios else None
-                row["fell"] = comparison.fell[g, a] / pairs
-                row["harmed"] = None if None in judged else judged.count(True) / len(judged)
+                )
             rows.append(row)
     return rows
 
 
-def _harmed(matrix: TransferMatrix) -> dict[tuple[str, ...], bool]:
-    """Whether a cell fell significantly, by recipe, condition, source and target."""
-    cells = matrix.cells.filter(matrix.cells["main"])
-    names = ("recipe", "condition", "source", "target")
-    keys = zip(*(cells[name].to_pylist() for name in names), strict=True)
-    judged = zip(keys, cells["gain"].to_pylist(), cells["q"].to_pylist(), strict=True)
+Cell = tuple[float, float, float | None]
+"""Base, gain and q of a pair."""
+
+
+def _cells(matrix: TransferMatrix) -> dict[tuple[str, ...], Cell]:
+    """What is known of the pairs, by recipe, condition, source and target."""
+    found = matrix.cells.filter(matrix.cells["main"])
+    names = ("recipe", "condition", "source", "target", "base", "gain", "q")
+    rows = zip(*(found[name].to_pylist() for name in names), strict=True)
+    return {row[:4]: row[4:] for row in rows if row[5] is not None}
+
+
+def _changes(cells: Iterable[Cell | None]) -> Facts:
+    """Ratio of change, and shares of the pairs that fell, of an arm of which all are known."""
+    pairs = [cell for cell in cells if cell is not None]
+    ratios = [gain / base for base, gain, _ in pairs if base >= LEAST_BASE]
+    fell = [gain < 0 for _, gain, _ in pairs]
+    harmed = [gain < 0 and q is not None and q < SIGNIFICANT for _, gain, q in pairs]
     return {
-        key: gain < 0 and q < SIGNIFICANT
-        for key, gain, q in judged
-        if gain is not None and q is not None
+        "ratio_of_change": fmean(ratios) if ratios else None,
+        "ratio_pairs": len(ratios),
+        "ratio_left_out": len(pairs) - len(ratios),
+        "fell": fmean(fell),
+        "harmed": fmean(harmed),
     }
+
+
+def _settings(arms: list[Facts]) -> list[Facts]:
+    """The table of arms with a column for each setting, in few words."""
+    rows: dict[tuple[str, ...], Facts] = {}
+    for arm in arms:
+        named = {name: arm[name] for name in ("family", "recipe", "condition")}
+        row = rows.setdefault(tuple(named.values()), named | {"scoring": arm["scoring"]})
+        row[arm["setting"].replace("-", "_")] = _in_brief(arm)
+    return [*rows.values()]
+
+
+def _in_brief(arm: Facts) -> str:
+    if arm["score"] is None:
+        return str(arm["status"])
+    if arm.get("gain") is None:
+        return f"{100 * arm['score']:.1f}"
+    star = "*" if arm["q"] < SIGNIFICANT else ""
+    return f"{100 * arm['score']:.1f} ({points(arm['low'])} to {points(arm['high'])}){star}"
 
 
 def _differences(comparison: Comparison) -> list[Facts]:
@@ -200,22 +236,34 @@ def _sizes(design: Design, arms: list[Facts]) -> list[Facts]:
 
 
 def _jobs(store: Store, design: Design) -> dict[str, Facts]:
-    """What job.json says of every planned model that is there."""
+    """Labels and movement of every planned model whose job.json tells them."""
     keys = dict.fromkeys(row.job_key for rows in design.rows.values() for row in rows)
-    there = store.names("adapters")
-    found = {
-        key: content(store.folder / "adapters" / key / "job.json") for key in keys if key in there
-    }
-    return {key: record for key, record in found.items() if isinstance(record, dict)}
+    folder, there = store.folder / "adapters", store.names("adapters")
+    return {key: _told(folder / key / "job.json") for key in keys if key in there}
+
+
+def _told(path: Path) -> Facts:
+    """What a job.json says, as far as it says it as crosstune does."""
+    try:
+        record = content(path)
+    except Damaged:
+        return {}
+    record = record if isinstance(record, dict) else {}
+    labels, tuning = record.get("labels"), record.get("tuning")
+    told: Facts = {"labels": labels if isinstance(labels, list) else []}
+    for name in ("mean_change", "relative_change"):
+        value = tuning.get(name) if isinstance(tuning, dict) else None
+        told[name] = value if isinstance(value, float) else None
+    return told
 
 
 def _movement(design: Design, jobs: Mapping[str, Facts]) -> list[Facts]:
     recipes = {row.job_key: row.recipe for rows in design.rows.values() for row in rows}
     rows = []
     for recipe in design.recipes:
-        told = [job.get("tuning", {}) for key, job in jobs.items() if recipes[key] == recipe]
+        told = [job for key, job in jobs.items() if recipes[key] == recipe]
         moved, relative = (
-            [tuning[name] for tuning in told if tuning.get(name) is not None]
+            [job[name] for job in told if job.get(name) is not None]
             for name in ("mean_change", "relative_change")
         )
         if moved:
@@ -225,16 +273,21 @@ def _movement(design: Design, jobs: Mapping[str, Facts]) -> list[Facts]:
     return rows
 
 
-def _scoring(design: Design, found: Asked) -> list[Facts]:
-    """One target's rows of the conditions that differ in scoring alone."""
-    rows = []
-    for named in series(design.conditions, "scoring"):
-        for recipe, condition in product((BASE, *design.recipes), named):
-            arm = design.arms.index((recipe, condition))
-            row: Facts = {"target": found.target, "recipe": recipe, "condition": condition}
-            row |= {"scoring": found.scoring[arm], "score": _known(found.values[:, arm].mean())}
-            rows.append(row)
-    return rows if len({row["scoring"] for row in rows}) > 1 else []
+def _scoring(design: Design, matrix: TransferMatrix) -> list[Facts]:
+    """Accuracy on choice targets in the conditions that differ in scoring alone."""
+    found: dict[tuple[str, str, str, str], list[float | None]] = {}
+    sets = [set(named) for named in series(design.conditions, "scoring")]
+    for row in matrix.rows:
+        if row.metric == "acc" and any(row.condition in names for names in sets):
+            for recipe, score in ((BASE, row.base), (row.recipe, row.score)):
+                name = (row.target, recipe, row.condition, row.scoring)
+                found.setdefault(name, []).append(score)
+    names = ("target", "recipe", "condition", "scoring")
+    return [
+        dict(zip(names, name, strict=True))
+        | {"score": None if None in scores else fmean(s for s in scores if s is not None)}
+        for name, scores in found.items()
+    ]
 
 
 def _collapse(design: Design, jobs: Mapping[str, Facts], found: Asked) -> list[Facts]:
@@ -242,11 +295,12 @@ def _collapse(design: Design, jobs: Mapping[str, Facts], found: Asked) -> list[F
     models: dict[tuple[str, Arm], list[Row]] = {}
     for row in design.rows[found.target]:
         models.setdefault((row.source, (row.recipe, row.condition)), []).append(row)
-    told = []
+    told, seen = [], set()
     for source, arm in product(design.sources, design.arms):
         rows = models.get((source, arm), [])
-        labels = {bare(x) for row in rows for x in jobs.get(row.job_key, {}).get("labels", [])}
-        if labels:
+        labels = {bare(str(x)) for row in rows for x in jobs.get(row.job_key, {}).get("labels", [])}
+        if labels and rows[0].key not in seen:  # scoring makes no difference to text
+            seen |= {row.key for row in rows}
             tuned = [_share(found.written.get(row.key), labels) for row in rows]
             known = [share for share in tuned if share is not None]
             facts: Facts = {"source": source, "recipe": arm[0], "condition": arm[1]}

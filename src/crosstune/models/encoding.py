@@ -138,13 +138,17 @@ class Encoder:
         return Alternatives(id_, rows, starts, truncated=surplus > 0)
 
     def alike(self, prompts: Sequence[Prompt]) -> tuple[str, str] | None:
-        """Two choices of a prompt that begin with the same token; None where there are none."""
+        """Two choices that first tokens cannot tell apart; None where there are none.
+
+        They begin with the same token, or merge with their context in different ways.
+        """
         for prompt, asked in zip(prompts, self.alternatives(prompts), strict=True):
-            seen: dict[tuple[int, ...], str] = {}
-            cut = zip(prompt.continuations, asked.first_tokens().rows, strict=True)
-            for choice, row in cut:
-                if (other := seen.setdefault(tuple(row), choice)) != choice:
-                    return other, choice
+            seen: dict[int, str] = {}
+            first, *_ = rows = asked.first_tokens().rows
+            for choice, row in zip(prompt.continuations, rows, strict=True):
+                other = seen.setdefault(row[-1], choice)
+                if other != choice or row[:-1] != first[:-1]:
+                    return (other if other != choice else prompt.continuations[0]), choice
         return None
 
     def contexts(self, prompts: Sequence[Prompt], *, room: int) -> list[Encoded]:

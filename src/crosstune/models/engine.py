@@ -302,7 +302,7 @@ class TorchModel:
         return Proof(self._base_sha256, found, error, distance)
 
     def alike(self, prompts: Sequence[Prompt]) -> tuple[str, str] | None:
-        """Two choices of a prompt that begin with the same token; see the protocol."""
+        """Two choices of a prompt that first tokens cannot tell apart; see the protocol."""
         return self._encoder.alike(prompts)
 
     def score_choices(

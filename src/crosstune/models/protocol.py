@@ -181,7 +181,7 @@ class LanguageModel(Protocol):
         """
 
     def alike(self, prompts: Sequence[Prompt]) -> tuple[str, str] | None:
-        """Two choices of a prompt that begin with the same token; None where there are none."""
+        """Two choices of a prompt that first tokens cannot tell apart, where there are some."""
 
     def score_choices(
         self,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from crosstune.tasks.example import Sampler
 
@@ -63,3 +63,9 @@ class Recipe(BaseModel):
     draw: int = Field(default=0, ge=0)
     prompt: str = "default"
     chat_template: Literal["none", "model"] = "none"
+
+    @model_validator(mode="after")
+    def _loss_on_the_answer(self) -> Self:
+        if self.demonstrations and self.loss == "all":
+            raise ValueError("demonstrations carry no loss: with them, loss must be completion")
+        return self

@@ -204,7 +204,9 @@ def _step_gradient(
     while True:
         summed = torch.zeros(len(step), device=device)
         try:
-            cuts = [runs(part, lambda row: len(row[0]) - shared, piece // len(step)) for part in step]
+            cuts = [
+                runs(part, lambda row: len(row[0]) - shared, piece // len(step)) for part in step
+            ]
             for parts in zip_longest(*cuts, fillvalue=nothing):
                 with arithmetic():
                     loss = _piece_losses(model, reader, parts, shared) * weights

@@ -21,7 +21,7 @@ function mark(shape, x, y, attributes) {
 }
 
 const isBase = (row) => row.recipe === "base";
-const armOf = (row) => [row.recipe, row.condition].filter(known).join(" · ");
+const armOf = (row) => [row.recipe, row.condition, row.way].filter(known).join(" · ");
 const settingOf = (row) => row.setting ?? "";
 
 // Ends of a row's interval on the axis of scores; that of a gain is moved to the score.
@@ -43,8 +43,16 @@ function scoreRange(rows) {
 
 // --- arms -------------------------------------------------------------------------------------
 
+// Arms of a family and setting that are scored in different ways say so.
+function withWays(rows) {
+  return grouped(rows, (row) => `${row.family} ${row.setting}`).flatMap(([, arms]) =>
+    arms.map((row) => (distinct(arms.map((arm) => arm.scoring)).length > 1
+      ? { ...row, way: row.scoring } : row)));
+}
+
 // One panel a setting, in it one block a family, in it one line an arm.
-function armPanels(rows, label, width) {
+function armPanels(table, label, width) {
+  const rows = withWays(table);
   const settings = grouped(rows, settingOf).sort(([a], [b]) =>
     RELATIONS.indexOf(a) - RELATIONS.indexOf(b));
   const across = Math.max(1, Math.min(settings.length, Math.floor(width / 300)));

@@ -22,7 +22,7 @@ from crosstune.analysis.wording import counted
 from crosstune.errors import InputError, did_you_mean
 
 FEW = 40
-"""Rows of a table that a terminal shows unless it is asked for by name."""
+"""Rows of the first table that a terminal shows unless it is asked for by name."""
 
 _POINTS = frozenset(
     "score base tuned gain low high difference ratio share lowest highest range fell harmed".split()
@@ -98,10 +98,12 @@ def _chosen(found: Analysis, name: str) -> Table:
 
 
 def _text(found: Analysis) -> str:
-    """Title, sentences as bullets, and the first rows of each table."""
+    """Title, sentences as bullets, the first rows of the first table, names of the others."""
     bullets = [_wrapped(sentence, first="- ", then="  ") for sentence in found.sentences]
-    tables = [_table_text(table, most=FEW) for table in found.tables]
-    return "\n\n".join(["\n".join([found.title, *bullets]), *tables])
+    parts = ["\n".join([found.title, *bullets])]
+    parts += [_table_text(table, most=FEW) for table in found.tables[:1]]
+    named = [f"--table {t.name}: {t.title} ({t.rows.num_rows:,})" for t in found.tables[1:]]
+    return "\n\n".join([*parts, "\n".join(named)] if named else parts)
 
 
 def _table_text(table: Table, *, most: int | None = None) -> str:

@@ -54,6 +54,12 @@ def is_row(row: object) -> bool:
     return all(isinstance(t, str) for t in texts) and all(is_key(row[name]) for name in _KEYS)
 
 
+def is_of_before(rows: object) -> bool:
+    """Whether a plan was made before its rows told relation and scoring."""
+    first = rows[0] if isinstance(rows, list) and rows else None
+    return isinstance(first, dict) and {"relation", "scoring"}.isdisjoint(first) and "key" in first
+
+
 def _is_count(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**63
 

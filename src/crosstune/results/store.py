@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crosstune.errors import InputError, StoreFailure
-from crosstune.results.content import Damaged, content, damaged, is_key, is_row
+from crosstune.results.content import Damaged, content, damaged, is_key, is_of_before, is_row
 from crosstune.results.entry import damage, seal, sync
 
 FORMAT = 1
@@ -106,6 +106,11 @@ class Store:
         rows = content(self.folder / "plan.json")
         if rows is None:
             raise InputError(f"The study in {self.folder} was never planned: run it first")
+        if is_of_before(rows):
+            raise InputError(
+                f"The study in {self.folder} was planned by an earlier version: run the same "
+                "command again, what is stored stays"
+            )
         if not (rows and isinstance(rows, list) and all(map(is_row, rows))):
             raise damaged(self.folder / "plan.json")
         return rows

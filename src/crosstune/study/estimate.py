@@ -15,7 +15,8 @@ from itertools import chain, takewhile
 import numpy as np
 
 from crosstune.models import Recipe
-from crosstune.study.plan import Job, Plan, Question
+from crosstune.study.draft import Question
+from crosstune.study.plan import Job, Plan
 from crosstune.tasks.example import Prompt
 
 CHARACTERS_PER_TOKEN = 4

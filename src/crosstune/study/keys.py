@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
-
-from pydantic import BaseModel
 
 from crosstune.models import Recipe
 from crosstune.tasks.example import Condition, Example, Prompt
@@ -45,7 +43,10 @@ def job_ingredients(
 ) -> dict[str, Any]:
     """What decides a tuned model. The prompts' ids count, as they name the examples."""
     return base | {
-        "recipe": _said(recipe, later={"demonstrations", "sampler", "draw"}, never={"name"}),
+        # Demonstrations stand in the prompts.
+        "recipe": recipe.model_dump(
+            mode="json", exclude={"name", "demonstrations", "sampler", "draw"}
+        ),
         "seed": seed,
         "training_sha256": key([asdict(prompt) for prompt in prompts]),
         "tune_version": TUNE_VERSION,
@@ -64,18 +65,14 @@ def question_ingredients(
 
     Args:
         target: Kind of answer, metrics and limits.
-        condition: How it is asked; where demonstrations come from shows in the prompts.
+        condition: How it is asked.
         prompts: What the model reads, in order.
         examples: What its answers are compared with, in the same order.
         tokens_per_batch: Low-precision answers depend on what shares a batch.
     """
     return {
         "target": target,
-        "condition": _said(
-            condition,
-            later={"sampler", "draw", "order", "scoring"},
-            never={"name", "shots_from"},
-        ),
+        "condition": _said(condition),
         "prompts_sha256": key([asdict(prompt) for prompt in prompts]),
         "examples_sha256": key([_decisive(example) for example in examples]),
         "tokens_per_batch": tokens_per_batch,
@@ -83,14 +80,15 @@ def question_ingredients(
     }
 
 
-def _said(way: BaseModel, *, later: Set[str], never: Set[str]) -> dict[str, Any]:
-    """All that a recipe or condition says, but what came later and is not used.
+def _said(condition: Condition) -> dict[str, Any]:
+    """What a condition says beside which demonstrations there are, as these stand in the prompts.
 
-    So keys stay what they were before it came, and with them all that is stored.
+    The usual way of scoring is not named, so that keys are what they were before there were others.
     """
-    said = way.model_dump(mode="json", exclude=set(never))
-    usual = {name: field.default for name, field in type(way).model_fields.items()}
-    return {n: value for n, value in said.items() if n not in later or value != usual[n]}
+    unsaid = {"name", "shots_from", "sampler", "draw", "order"}
+    if condition.scoring == "likelihood":
+        unsaid.add("scoring")
+    return condition.model_dump(mode="json", exclude=unsaid)
 
 
 def _decisive(example: Example) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 from typing import Any
@@ -168,17 +169,22 @@ def _check_model(model: LanguageModel, planned: Plan, weights: dict[str, str]) -
 
 def _check_first_tokens(model: LanguageModel, jobs: list[Job]) -> None:
     """Whether first tokens tell choices apart wherever they are to be scored."""
-    problems = {}
-    for question in (question for job in jobs for question in job.questions.values()):
-        if question.scoring == "first_token" and question.way not in problems:
-            alike = model.alike(question.prompts)
-            problems[question.way] = alike and (
-                f"condition {question.condition.name}: the choices '{alike[0].strip()}' and "
-                f"'{alike[1].strip()}' of {question.task.name} begin with the same token; "
-                "ask them by likelihood"
+    asked = {q.way: q for job in jobs for q in job.questions.values()}
+    problems = []
+    for question in asked.values():
+        alike = None
+        if question.scoring == "first_token":
+            with suppress(JobFailure):  # told when the cell is asked
+                alike = model.alike(question.prompts)
+        if alike:
+            first, second = (choice.strip() for choice in alike)
+            problems.append(
+                f"condition {question.condition.name}: the choices '{first}' and '{second}' of "
+                f"{question.task.name} cannot be told apart by their first token; ask them by "
+                "likelihood"
             )
-    if told := [problem for problem in problems.values() if problem]:
-        raise InputError("First tokens cannot be scored", told)
+    if problems:
+        raise InputError("First tokens cannot be scored", problems)
 
 
 def _resolved(planned: Plan, weights: dict[str, str]) -> str:

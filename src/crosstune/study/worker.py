@@ -37,9 +37,10 @@ from crosstune.models import (
 )
 from crosstune.results.outcomes import Outcome, write_outcomes
 from crosstune.results.store import Store
+from crosstune.study.draft import Question
 from crosstune.study.estimate import asking_work, tuning_work
 from crosstune.study.keys import key
-from crosstune.study.plan import Job, Question
+from crosstune.study.plan import Job
 from crosstune.study.progress import Reporter
 from crosstune.tasks.example import Example, Prompt
 

@@ -23,7 +23,14 @@ from crosstune.tasks.leakage import Leakage, leakage
 from crosstune.tasks.loading import hub_names, load
 from crosstune.tasks.metrics import METRICS
 from crosstune.tasks.rendering import prompts
-from crosstune.tasks.scoring import answer, limits, metric_names, outcome, scoring_of
+from crosstune.tasks.scoring import (
+    answer,
+    limits,
+    metric_names,
+    outcome,
+    same_written,
+    scoring_of,
+)
 from crosstune.tasks.splits import Examples, demonstrations, examples, subset
 from crosstune.tasks.task import Task
 
@@ -50,6 +57,7 @@ __all__ = [
     "metric_names",
     "outcome",
     "prompts",
+    "same_written",
     "scoring_of",
     "subset",
 ]

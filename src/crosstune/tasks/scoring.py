@@ -43,7 +43,8 @@ def limits(
 def picked(text: str, choices: Sequence[str]) -> int | None:
     """The choice that a written answer begins with, the longest of several; None if there is none.
 
-    Case, and what stands before the first letter or digit, do not count; a word must be whole.
+    Case, and what stands before the first letter or number, do not count; a word or number must
+    be whole.
 
     Example:
         >>> picked(' "Not sure", I think.', ["no", "not sure"]), picked("none", ["no", "yes"])
@@ -53,14 +54,24 @@ def picked(text: str, choices: Sequence[str]) -> int | None:
     found = [
         position
         for position, choice in enumerate(map(_bare, choices))
-        if said.startswith(choice) and not said[len(choice) : len(choice) + 1].isalnum()
+        if said.startswith(choice) and not re.match(r"\w|[.,]\d", said[len(choice) :])
     ]
     return max(found, key=lambda position: len(_bare(choices[position])), default=None)
 
 
+def same_written(examples: Sequence[Example]) -> tuple[str, str] | None:
+    """Two choices of an example that `picked` cannot tell apart; None where there are none."""
+    for choices in {example.choices for example in examples}:
+        seen: dict[str, str] = {}
+        for choice in choices:
+            if (other := seen.setdefault(_bare(choice), choice)) != choice:
+                return other, choice
+    return None
+
+
 def _bare(text: str) -> str:
-    """Without regard to case, and to what stands before the first letter or digit."""
-    return re.sub(r"^[\W_]+(?=[^\W_])", "", text).strip().casefold()
+    """Without regard to case, and to what stands before the first letter or number."""
+    return re.sub(r"^(?:(?![-+]\d)[\W_])+(?=[^\W_]|[-+]\d)", "", text).strip().casefold()
 
 
 def outcome(
