@@ -149,7 +149,10 @@ def test_every_analysis_is_a_command_and_a_section(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--table", "cell"], "'shape' has no table called 'cell'. Did you mean 'cells'?"),
+        (
+            ["--table", "cell"],
+            "no table called 'cell' for this study. Did you mean 'cells'?",
+        ),
         (["--format", "csv"], "A CSV file holds one table; choose it with --table: cells, long"),
         (["--format", "parquet"], "'parquet' is not one of"),
     ],

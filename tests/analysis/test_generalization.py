@@ -509,7 +509,7 @@ def test_movement_is_told_for_every_recipe_that_knows_it(tmp_path: Path) -> None
     assert (row["recipe"], row["models"]) == ("plain", 6)
     assert row["mean_change"] == pytest.approx(3e-5)
     assert row["relative_change"] == pytest.approx(3e-4)
-    assert (row["lowest"], row["highest"]) == (2e-5, 4e-5)
+    assert (row["least_change"], row["most_change"]) == (2e-5, 4e-5)
 
 
 def levels(**told: float) -> Callable[..., Any]:
@@ -566,8 +566,8 @@ def test_every_subject_has_its_sentence(tmp_path: Path) -> None:
         "The prompt alone moves a mean score by up to ",
         "The draw alone moves a mean score by up to ",
         "The way of scoring alone moves a score by up to ",
-        "Asked for text, models tuned on labels write just such a label in 100 % ",
-        "Weights moved by (mean over all of the base's, least first): context 3.00e-06; plain ",
+        "Asked for text, models tuned on labels write just such a label, of the outputs: ",
+        "Weights moved by (mean |Δw| over all of the base, least first): context 3.00e-06; ",
         "Intervals and q hold for tuning anew on these sources, asked these targets.",
     )
     for begin in begins:
@@ -647,13 +647,16 @@ def test_a_record_that_says_nothing_is_left_out(tmp_path: Path, wrong: str) -> N
 
 
 def test_scoring_is_compared_by_accuracy_alone(tmp_path: Path) -> None:
-    """A task may have another first metric where whole choices are scored."""
     ways = {"zero": {}, "token": {"scoring": "first_token"}}
     store, matrix = Made(conditions=ways).write(tmp_path / "study")
-    scores = {(r.target, r.recipe, r.condition): [] for r in matrix.rows}  # type: ignore[var-annotated]
-    for row in matrix.rows:
-        scores[row.target, row.recipe, row.condition].append(row.score)
-    for row in rows(generalization(store, matrix), "scoring"):
+    scores: dict[tuple[str, ...], list[float]] = {}
+    for score in matrix.rows:
+        assert score.score is not None
+        name = (score.target, score.recipe, score.condition)
+        scores.setdefault(name, []).append(score.score)
+    told = rows(generalization(store, matrix), "scoring")
+    for row in told:
         if row["recipe"] != BASE:
             mine = scores[row["target"], row["recipe"], row["condition"]]
             assert row["score"] == pytest.approx(fmean(mine))
+    assert {row["recipe"] for row in told} == {BASE, "plain", "more"}

@@ -67,7 +67,7 @@ def simulated(table: Table, luck: np.random.Generator) -> tuple[list[Difference]
             for group, targets in groups.items():
                 if f"{family}{t}" in targets:
                     scoring = ("likelihood",) * len(ARMS)
-                    sums[group].add(values, scoring, bases=BASES)
+                    sums[group].add(values, scoring)
     ways = {(g, a): ("likelihood",) for g in range(len(groups)) for a in range(len(ARMS))}
     found = _concluded(design, [*sums.values()], ways)
     scores = np.array(
@@ -154,7 +154,7 @@ def test_arms_that_do_not_differ_are_seldom_told_apart(seeds: int) -> None:
             noise = luck.standard_normal((1, len(ARMS), seeds, 80))
             values = (luck.standard_normal(80) + noise < 0) * 1.0
             values[:, :2] = values[:, :2, :1]
-            sums.add(values, ("likelihood",) * len(ARMS), bases=BASES)
+            sums.add(values, ("likelihood",) * len(ARMS))
         ways = {(0, a): ("likelihood",) for a in range(len(ARMS))}
         p += [found.p for found in _concluded(design, [sums], ways).values()]
     # Where seeds do not matter, their share of the error is still thought to be t.

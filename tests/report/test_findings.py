@@ -93,13 +93,13 @@ def test_sentences_are_bullets_and_columns_stand_under_their_heads() -> None:
 
 
 def test_a_long_table_is_cut_and_says_how_to_get_all() -> None:
-    found = analysis(arms=arms() * 2, sizes=sizes())
+    found = analysis(arms=arms() * 4, sizes=sizes())
     text = written(found, table=None, form="table")
-    assert "… 32 more rows: --table arms shows all" in text
+    assert "… 44 more rows: --table arms shows all" in text
     assert text.endswith(f"\n\n--table sizes: Table of sizes ({len(sizes())})")
     assert text.count("more row") == 1
     assert "more row" not in written(found, table="arms", form="table")
-    assert len(written(found, table="arms", form="table").splitlines()) == 72 + 4
+    assert len(written(found, table="arms", form="table").splitlines()) == 144 + 4
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
@@ -124,8 +124,12 @@ def test_everything_at_once_is_json() -> None:
 @pytest.mark.parametrize(
     ("table", "form", "words"),
     [
-        ("arm", "table", "'generalization' has no table called 'arm'. Did you mean 'arms'?"),
-        ("zzz", "json", "no table called 'zzz'. There are: arms, sizes."),
+        (
+            "arm",
+            "table",
+            "no table called 'arm' for this study. Did you mean 'arms'?",
+        ),
+        ("zzz", "json", "no table called 'zzz' for this study. There are: arms, sizes."),
         (None, "csv", "A CSV file holds one table; choose it with --table: arms, sizes"),
     ],
 )

@@ -212,7 +212,7 @@ def test_choices_that_are_the_same_when_written_are_refused(tmp_path: Path) -> N
     words = r"the choices 'us' and 'US' of mood are the same when written; ask them by likelihood"
     with pytest.raises(InputError, match=words):
         planned(folder, conditions=way)
-    assert planned(folder, conditions=way | {"scoring": "likelihood"})
+    assert planned(folder, conditions=way | {"scoring": "likelihood"}).rows
 
 
 def test_a_shown_input_is_never_trained_on(tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ def test_every_field_of_a_condition_decides(field: str) -> None:
 def test_names_decide_nothing() -> None:
     assert job(recipe=Recipe(name="other")) == job()
     assert cell(Condition(name="other")) == cell()
-    assert cell(Condition(shots_from="{target}.jsonl", draw=1, order=2)) == cell()
+    shown = Condition(shots=2, shots_from="{target}.jsonl", draw=1, order=2, sampler="first")
+    assert cell(shown) == cell(Condition(shots=2))
 
 
 def test_model_type_seed_and_budget_decide() -> None:

@@ -78,11 +78,11 @@ def _advice(comparison: Comparison, g: int) -> str:
         if (lead := comparison.known(g, best, rival)) is not None:
             told += f", {points(lead.difference)} points against the {kind}, "
             told += f"{_named(design.arms[rival])} ({_certainty(lead)})"
-            verb = "ship" if lead.q < _SURE else "tuning is not shown to help"
+            sure = "tune nothing" if based else "ship"
+            verb = sure if lead.q < _SURE else "tuning is not shown to help"
     else:
         told += " (the base is not known in full)"
         verb = "nothing is compared with the base"
-    verb = "tune nothing" if based else verb
     leads = {a: comparison.known(g, best, a) for a in mine if a != best}
     equal = [_named(design.arms[a]) for a, lead in leads.items() if lead and lead.q >= _SURE]
     if not leads:
@@ -186,9 +186,10 @@ def _harmed(arms: Rows) -> Iterator[str]:
     ]
     if rows:
         least, most = (pick(rows, key=lambda row: row["harmed"]) for pick in (min, max))
-        ends = (least, most) if most["harmed"] > least["harmed"] else (least,)
-        told = ", in ".join(map(_fallen, ends))
-        yield f"Other tasks are harmed (a gain below 0, q < 0.05) in {told}."
+        told = f"in {_fallen(least)}"
+        if most["harmed"] > least["harmed"]:
+            told = f"least {told}, most in {_fallen(most)}"
+        yield f"Other tasks are harmed (a gain below 0, q < 0.05) {told}."
 
 
 def _fallen(row: Mapping[str, Any]) -> str:
@@ -233,14 +234,15 @@ def _scoring(rows: Rows) -> Iterator[str]:
 
 def _collapse(rows: Rows) -> Iterator[str]:
     known = [row for row in rows if row["tuned"] is not None and row["base"] is not None]
+    shares: dict[Arm, list[float]] = {}
+    for row in known:
+        shares.setdefault((row["recipe"], row["condition"]), []).append(row["tuned"])
     if known:
-        worst = max(known, key=lambda row: row["tuned"])
-        tuned, base = (fmean(row[name] for row in known) for name in ("tuned", "base"))
+        told = [f"{_named(arm)} in {percent(fmean(its))}" for arm, its in shares.items()]
+        base = percent(fmean(row["base"] for row in known))
         yield (
-            "Asked for text, models tuned on labels write just such a label in "
-            f"{percent(tuned)} of the outputs (base {percent(base)}), at most in "
-            f"{percent(worst['tuned'])} ({worst['source']}, {worst['recipe']} × "
-            f"{worst['condition']}, on {worst['target']}; base {percent(worst['base'])})."
+            "Asked for text, models tuned on labels write just such a label, of the outputs: "
+            f"{listed(told, 12)} (base {base})."
         )
 
 
@@ -248,7 +250,7 @@ def _movement(rows: Rows) -> Iterator[str]:
     if rows:
         ordered = sorted(rows, key=lambda row: row["mean_change"])
         told = [f"{row['recipe']} {row['mean_change']:.2e}" for row in ordered]
-        yield f"Weights moved by (mean over all of the base's, least first): {listed(told, 12)}."
+        yield f"Weights moved by (mean |Δw| over all of the base, least first): {listed(told, 12)}."
 
 
 def _limits(comparison: Comparison, arms: Rows) -> Iterator[str]:

@@ -41,12 +41,12 @@ COLUMNS = {
     "sensitivity": "kind family setting recipe conditions lowest highest range p",
     "scoring": "target recipe condition scoring score",
     "collapse": "source recipe condition target examples tuned base",
-    "movement": "recipe models mean_change relative_change lowest highest",
+    "movement": "recipe models mean_change relative_change least_change most_change",
 }
 _COUNTS = "sources targets seeds examples ratio_pairs ratio_left_out training_examples models"
 _NUMBERS = (
     "score gain low high p q ratio_of_change fell harmed difference lowest highest range tuned "
-    "base mean_change relative_change"
+    "base mean_change relative_change least_change most_change"
 )
 _TYPES = dict.fromkeys(_COUNTS.split(), pa.int64()) | dict.fromkeys(_NUMBERS.split(), pa.float64())
 _TITLES = {
@@ -60,9 +60,10 @@ _TITLES = {
     "movement": "How far the weights moved",
 }
 _NOTES = {
-    "settings": "An arm is a recipe (or the bare base) and a condition. Score × 100; in brackets "
-    "the 95 % interval of its gain against the base in the same condition, a star where q is below "
-    "0.05. Accuracy and ROUGE weigh the same where targets of both kinds meet.",
+    "settings": "An arm is a recipe (or the bare base) and a condition; a family is that of the "
+    "source; in domain takes in the same task. Score × 100; in brackets the 95 % interval of its "
+    "gain against the base in the same condition, a star where q is below 0.05. Accuracy and ROUGE "
+    "weigh the same where targets of both kinds meet.",
     "arms": "An arm is a recipe (or the bare base) and a condition. Score: mean over sources, "
     "seeds and the examples that all arms of a target share, then over targets; unknown where any "
     "is missing. Gain, its 95 % interval, p and q: against the base in the same condition. "
@@ -269,7 +270,7 @@ def _movement(design: Design, jobs: Mapping[str, Facts]) -> list[Facts]:
         if moved:
             row: Facts = {"recipe": recipe, "models": len(moved), "mean_change": fmean(moved)}
             row["relative_change"] = fmean(relative) if relative else None
-            rows.append(row | {"lowest": min(moved), "highest": max(moved)})
+            rows.append(row | {"least_change": min(moved), "most_change": max(moved)})
     return rows
 
 

@@ -21,7 +21,7 @@ from crosstune.analysis.findings import Analysis, Table
 from crosstune.analysis.wording import counted
 from crosstune.errors import InputError, did_you_mean
 
-FEW = 40
+FEW = 100
 """Rows of the first table that a terminal shows unless it is asked for by name."""
 
 _POINTS = frozenset(
@@ -93,7 +93,7 @@ def _chosen(found: Analysis, name: str) -> Table:
         raise InputError(f"'{found.name}' has no tables for this study. {found.sentences[0]}")
     if name not in known:
         hint = did_you_mean(name, known) or f" There are: {', '.join(known)}."
-        raise InputError(f"'{found.name}' has no table called '{name}'.{hint}")
+        raise InputError(f"'{found.name}' has no table called '{name}' for this study.{hint}")
     return known[name]
 
 

@@ -224,8 +224,8 @@ class Draft:
         named = condition.shots_from.replace("{target}", target)
         if not named and not self.read(target, "fewshot", prompt=condition.prompt).items:
             return ()
-        shown: tuple[Example, ...] = ()
-        with self.gathered():
+        who = f"condition {condition.name}"
+        try:
             shown = tasks.demonstrations(
                 self.known[target],
                 condition.shots,
@@ -236,7 +236,10 @@ class Draft:
                 draw=condition.draw,
                 order=condition.order,
             )
-            self.warnings += absent_classes(f"condition {condition.name}", target, shown)
+        except InputError as error:
+            self.wrong(f"{who}: {error.what}", error.problems)
+            return ()
+        self.warnings += absent_classes(who, target, shown)
         return shown
 
     def question(

@@ -156,6 +156,9 @@ class Study(BaseModel):
             if target not in self.targets:
                 hint = did_you_mean(target, self.targets)
                 problems.append(f"{place}: there is no target called '{target}'.{hint}")
+            own = any(source == s.name and target in s.tasks for s in self.sources)
+            if own and place != "relations.same task":
+                problems.append(f"{place}: {source} is tuned on {target}: that is the same task")
         twice = Counter((source, target) for _, source, target in named)
         problems += [
             f"relations: {s} → {t} stands there twice" for (s, t), n in twice.items() if n > 1

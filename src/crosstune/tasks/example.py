@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ChatTemplate = Literal["none", "model"]
 Sampler = Literal["task", "first", "drawn"]
@@ -91,3 +91,10 @@ class Condition(BaseModel):
     prompt: str = "default"
     chat_template: ChatTemplate = "none"
     scoring: Scoring = "likelihood"
+
+    @model_validator(mode="after")
+    def _shows_something(self) -> Self:
+        idle = [n for n in ("shots_from", "draw", "order") if not self.shots and getattr(self, n)]
+        if idle:
+            raise ValueError(f"{', '.join(idle)}: without shots there are no demonstrations")
+        return self
