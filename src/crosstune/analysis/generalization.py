@@ -43,12 +43,6 @@ COLUMNS = {
     "collapse": "source recipe condition target examples tuned base",
     "movement": "recipe models mean_change relative_change least_change most_change",
 }
-_COUNTS = "sources targets seeds examples ratio_pairs ratio_left_out training_examples models"
-_NUMBERS = (
-    "score gain low high p q ratio_of_change fell harmed difference lowest highest range tuned "
-    "base mean_change relative_change least_change most_change"
-)
-_TYPES = dict.fromkeys(_COUNTS.split(), pa.int64()) | dict.fromkeys(_NUMBERS.split(), pa.float64())
 _TITLES = {
     "settings": "Arms by setting",
     "arms": "Arms in each setting",
@@ -123,10 +117,11 @@ def generalization(store: Store, matrix: TransferMatrix) -> Analysis:
 
 
 def _table(name: str, rows: Iterable[Mapping[str, Any]]) -> Table:
-    names = COLUMNS[name].split()
-    schema = pa.schema([(column, _TYPES.get(column, pa.string())) for column in names])
-    columns = {column: [row.get(column) for row in rows] for column in names}
-    return Table(name, _TITLES[name], _NOTES[name], pa.table(columns, schema))
+    columns = {}
+    for column in COLUMNS[name].split():
+        values = pa.array([row.get(column) for row in rows])
+        columns[column] = values.cast(pa.float64()) if values.type == pa.null() else values
+    return Table(name, _TITLES[name], _NOTES[name], pa.table(columns))
 
 
 def _known(value: float) -> float | None:
