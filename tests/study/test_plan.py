@@ -234,7 +234,7 @@ def test_everything_wrong_is_told_at_once(folder: Path) -> None:
             "Did you mean 'bare'?"
         ),
         "targets[1]: there is no task called 'zzzzzz'.",
-        "The task 'tone' has 53 examples to demonstrate with, not 60.",
+        "condition d: The task 'tone' has 53 examples to demonstrate with, not 60.",
     )
     assert len(found) == 5
 

@@ -285,7 +285,11 @@ def test_what_lies_between_the_classes_is_dropped_or_belongs_to_one(hub: SimpleN
 
 
 def test_a_study_keeps_the_commit_it_read(hub: SimpleNamespace, tmp_path: Path) -> None:
-    hub.rows = [{**PAIR, "sentence": f"S {n}.", "label": n % 2} for n in range(8)]
+    hub.rows = [
+        {name: f"{text} {n}" for name, text in PAIR.items()}
+        | {"sentence": f"S {n}.", "label": n % 2}
+        for n in range(8)
+    ]
     study = small_study(
         sources=["hub.cola"], targets=["hub.rte"], recipes={"examples": 4},
         conditions={"examples": 4, "shots": 1},
