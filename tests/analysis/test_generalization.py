@@ -558,7 +558,7 @@ def test_every_subject_has_its_sentence(tmp_path: Path) -> None:
         "For the same domain, ",
         "For other domains, ",
         "For other tasks, ",
-        "For the same domain (left), ",
+        "For the same domain (sources: left), ",
         "More examples: from 100 to 200 training examples (plain to big, ",
         "Demonstrations when asking (few against zero): base ",
         "Demonstrations while tuning, each recipe in its best condition (context × ",

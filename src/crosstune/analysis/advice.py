@@ -62,7 +62,7 @@ def _advice(comparison: Comparison, g: int) -> str:
     """
     design, score = comparison.design, comparison.score[g]
     family, setting = [*design.groups][g]
-    where = f"For {_USES[setting]}" + ("" if family == ALL else f" ({family})")
+    where = f"For {_USES[setting]}" + ("" if family == ALL else f" (sources: {family})")
     known = [a for a in range(len(design.arms)) if not np.isnan(score[a])]
     if all(design.arms[a][0] == BASE for a in known):
         return f"{where}, nothing can be said: no tuned arm is known in full."
@@ -89,7 +89,8 @@ def _advice(comparison: Comparison, g: int) -> str:
         return f"{where}, {verb}: {told}."
     if not equal:
         return f"{where}, {verb}: {told}; every other arm is worse (q < 0.05)."
-    which = listed(equal) if len(equal) < len(leads) else f"any of the {len(leads):,} others"
+    some = len(equal) < max(2, len(leads))
+    which = listed(equal) if some else f"any of the {len(leads):,} others"
     return f"{where}, {verb}: {told}; not to be told apart from it (q ≥ 0.05): {which}."
 
 
