@@ -143,6 +143,13 @@ def test_every_analysis_is_a_command_and_a_section(
     assert found == [{name: row[name] for name in found[0]} for row in whole]
     assert call(monkeypatch, "shape", "out", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["tables"][1]["rows"][99] == {"x": 99}
+    part = ("--relation", "same task", "--target-family", "arithmetic")
+    assert call(monkeypatch, "shape", "out", "--table", "cells", "--format", "csv", *part) == 0
+    chosen = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert {row["target"] for row in chosen} == {"sums"}
+    assert {row["source"] for row in chosen} == {"sums", "both"}
+    assert call(monkeypatch, "shape", "out", "--relation", "near") == 2
+    assert "relation: no 'near'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("shape")

@@ -178,6 +178,21 @@ def test_every_mode_runs_and_is_told(folder: Path, tmp_path: Path) -> None:
     assert table["acc"].to_pylist() == [0.0] * 12  # the stand-in writes numbers
 
 
+def test_first_tokens_are_what_is_asked_for(tmp_path: Path) -> None:
+    folder = folder_of_tasks(tmp_path)
+    text = (folder / "mood.yaml").read_text()
+    (folder / "mood.yaml").write_text(text.replace("- bad\n- good", "- bad one\n- good one"))
+    ways = [{"name": n, "examples": 8, "scoring": n} for n in ("likelihood", "first_token")]
+    study = small_study(sources=["mood"], targets=["mood"], conditions=ways, seeds=0)
+    keys = {row.condition: row.base_key for row in done(study, folder, tmp_path / "out").rows}
+    whole, first = (
+        pq.read_table(tmp_path / "out" / "scores" / keys[n] / "outcomes.parquet")
+        for n in ("likelihood", "first_token")
+    )
+    assert whole["id"] == first["id"]
+    assert whole["log_likelihoods"] != first["log_likelihoods"]
+
+
 def test_first_tokens_that_are_alike_are_refused_before_tuning(tmp_path: Path) -> None:
     folder = folder_of_tasks(tmp_path)
     text = (folder / "mood.yaml").read_text()

@@ -12,7 +12,7 @@ from crosstune.analysis.arms import BASE, Asked, Design, Group, series
 from crosstune.analysis.comparison import Comparison
 
 KINDS = {"prompt": "prompt", "draw": "draw", "order": "order", "sampler": "sampler"}
-KINDS |= {"shots_from": "file of demonstrations"}
+KINDS["shots_from"] = "file of demonstrations"
 """What differs, by the field of a condition."""
 DRAWS = 2_000
 _BLOCK = 2**20

@@ -197,12 +197,10 @@ class Draft:
         }
         if not all(split.items for split in there.values()):
             return []
-        seen = {
-            example.id
-            for name, shown in found.items()
-            for example in there[name].items
-            if example.context in {other.context for other in shown}
-        }
+        seen: set[str] = set()
+        for name, shown in found.items():
+            inputs = {example.context for example in shown}
+            seen |= {example.id for example in there[name].items if example.context in inputs}
         if seen:
             what = "test rows that stand among its demonstrations are not asked"
             self.warnings.append(f"{target}: {what}: {len(seen)}")
@@ -213,8 +211,9 @@ class Draft:
             if not examples:
                 self.wrong(f"target {target}: every test row stands among its demonstrations")
                 return []
-            shown, dropped = found[way.name], there[way.name].dropped
-            asked.append(self.question(self.known[target], way, dropped, examples, shown))
+            dropped = there[way.name].dropped
+            task = self.known[target]
+            asked.append(self.question(task, way, dropped, examples, found[way.name]))
         return asked
 
     def demonstrated(self, target: str, condition: Condition) -> tuple[Example, ...]:
