@@ -14,11 +14,11 @@ import pytest
 from scipy.stats import kstest
 
 from analysis.made import Made, drawn
-from crosstune.analysis.arms import BASE, Design, asked, bare, series
-from crosstune.analysis.comparison import Comparison, compared
+from crosstune.analysis.generalization.arms import BASE, Design, asked, bare, series
+from crosstune.analysis.generalization.comparison import Comparison, compared
 from crosstune.analysis.findings import ANALYSES, Analysis
-from crosstune.analysis.generalization import COLUMNS, generalization
-from crosstune.analysis.sensitivity import permuted_means
+from crosstune.analysis.generalization.tables import COLUMNS, generalization
+from crosstune.analysis.generalization.sensitivity import permuted_means
 from crosstune.errors import InputError
 from crosstune.results.paired import bonett_price
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
-from crosstune.analysis.arms import ALL, BASE, Design
-from crosstune.analysis.comparison import Difference, _concluded, _Sums
+from crosstune.analysis.generalization.arms import ALL, BASE, Design
+from crosstune.analysis.generalization.comparison import Difference, _concluded, _Sums
 
 RECIPES, CONDITIONS = ("plain", "more"), ("zero", "few")
 ARMS = tuple((recipe, name) for recipe in (BASE, *RECIPES) for name in CONDITIONS)

@@ -1,18 +1,22 @@
-"""What every analysis gives: sentences first, then tables; and the one place where it is named.
+"""What every analysis gives: sentences first, then tables and figures; and where all are named.
 
-A decorated function is a command of the command line and a section of the page.
+A decorated function can be asked for on the command line and is a section of the page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from crosstune.registry import Registry
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.store import Store
+
+Facts = dict[str, Any]
+"""One row of a table, by column; what is left out is not known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +35,45 @@ class Table:
     note: str
     rows: pa.Table
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        title: str,
+        note: str,
+        *,
+        columns: Sequence[str],
+        rows: Iterable[Mapping[str, Any]],
+    ) -> Table:
+        """A table of these columns; what a row leaves out is null."""
+        made, rows = {}, [*rows]
+        for column in columns:
+            values = pa.array([row.get(column) for row in rows])
+            made[column] = values.cast(pa.float64()) if values.type == pa.null() else values
+        return cls(name, title, note, pa.table(made))
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing of one table of an analysis.
+
+    Attributes:
+        kind: `dots`: a value with its interval for every `name`; `grid`: a value at every `row` and
+            `column`; `points`: a `name` at `x` and `y`; `curves`: `y` along `x`, a line for every
+            `series`; `tree`: leaves and clusters (`left`, `right`) that join at a `height`.
+        table: Name of the table it draws.
+        title: For people.
+        note: What to see in it, a sentence.
+        columns: The table's column for each of these words: those above, `value`, `low` and `high`
+            (the interval), `series` (a colour), `panel` (a drawing of its own for each value).
+    """
+
+    kind: Literal["dots", "grid", "points", "curves", "tree"]
+    table: str
+    title: str
+    note: str
+    columns: Mapping[str, str]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
@@ -41,13 +84,22 @@ class Analysis:
         title: For people.
         sentences: What it says in words, the most useful first; plain text.
         tables: What the words rest on; none when it has nothing to say of this study.
+        figures: Drawings of the tables.
     """
 
     name: str
     title: str
     sentences: tuple[str, ...]
     tables: tuple[Table, ...]
+    figures: tuple[Figure, ...] = ()
 
 
 ANALYSES: Registry[Callable[[Store, TransferMatrix], Analysis]] = Registry("analysis")
 """Analyses by name; each reads a study's store and its matrix."""
+
+
+def edited(store: Store) -> frozenset[str]:
+    """Names of the sources whose rows were changed on purpose, each a near copy of another."""
+    study = store.study.get("study")
+    sources = study.get("sources", []) if isinstance(study, dict) else []
+    return frozenset(source["name"] for source in sources if source.get("edits"))

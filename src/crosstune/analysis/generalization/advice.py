@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from crosstune.analysis.arms import ALL, BASE, Arm, series
-from crosstune.analysis.comparison import Comparison, Difference
+from crosstune.analysis.generalization.arms import ALL, BASE, Arm, series
+from crosstune.analysis.generalization.comparison import Comparison, Difference
 from crosstune.analysis.wording import counted, listed, percent, points, probability
 
 _USES = {

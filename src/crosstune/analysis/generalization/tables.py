@@ -13,13 +13,12 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from crosstune.analysis.advice import sentences
-from crosstune.analysis.arms import BASE, Arm, Asked, Design, bare, series
-from crosstune.analysis.comparison import Comparison, compared
-from crosstune.analysis.findings import ANALYSES, Analysis, Table
-from crosstune.analysis.sensitivity import DRAWS, Sensitivity
+from crosstune.analysis.generalization.advice import sentences
+from crosstune.analysis.generalization.arms import BASE, Arm, Asked, Design, bare, series
+from crosstune.analysis.generalization.comparison import Comparison, compared
+from crosstune.analysis.findings import ANALYSES, Analysis, Facts, Table
+from crosstune.analysis.generalization.sensitivity import DRAWS, Sensitivity
 from crosstune.analysis.wording import points
 from crosstune.results.content import Damaged, content
 from crosstune.results.matrix import Row, TransferMatrix
@@ -28,9 +27,6 @@ from crosstune.results.store import Store
 SIGNIFICANT = 0.05
 LEAST_BASE = 0.05
 """A ratio of change to a base score below this says nothing."""
-Facts = dict[str, Any]
-"""One row of a table, by column; what is left out is not known."""
-
 COLUMNS = {
     "settings": "family recipe condition scoring in_domain out_of_domain cross_task",
     "arms": "family setting recipe condition scoring sources targets seeds examples score gain low "
@@ -117,11 +113,8 @@ def generalization(store: Store, matrix: TransferMatrix) -> Analysis:
 
 
 def _table(name: str, rows: Iterable[Mapping[str, Any]]) -> Table:
-    columns = {}
-    for column in COLUMNS[name].split():
-        values = pa.array([row.get(column) for row in rows])
-        columns[column] = values.cast(pa.float64()) if values.type == pa.null() else values
-    return Table(name, _TITLES[name], _NOTES[name], pa.table(columns))
+    columns = COLUMNS[name].split()
+    return Table.of(name, _TITLES[name], _NOTES[name], columns=columns, rows=rows)
 
 
 def _known(value: float) -> float | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from crosstune.analysis.arms import BASE, Asked, Design, Group, series
-from crosstune.analysis.comparison import Comparison
+from crosstune.analysis.generalization.arms import BASE, Asked, Design, Group, series
+from crosstune.analysis.generalization.comparison import Comparison
 
 KINDS = {"prompt": "prompt", "draw": "draw", "order": "order", "sampler": "sampler"}
 KINDS["shots_from"] = "file of demonstrations"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
-from crosstune.analysis.arms import ALL, BASE, Arm, Asked, Design, Group, asked
+from crosstune.analysis.generalization.arms import ALL, BASE, Arm, Asked, Design, Group, asked
 from crosstune.errors import InputError
 from crosstune.results.inference import Mixture, moderated_variances, q_values
 from crosstune.results.store import Store
