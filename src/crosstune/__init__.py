@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crosstune.analysis.findings import analyze
     from crosstune.errors import CrosstuneError, InputError
     from crosstune.models.recipe import Recipe
     from crosstune.results.matrix import TransferMatrix
@@ -33,6 +34,7 @@ _ROOMS = {
     "Source": "study.schema",
     "Study": "study.schema",
     "TransferMatrix": "results.matrix",
+    "analyze": "analysis.findings",
     "load_study": "study.schema",
     "load_tasks": "tasks",
     "plan": "study.plan",
@@ -46,6 +48,7 @@ __all__ = [
     "Source",
     "Study",
     "TransferMatrix",
+    "analyze",
     "load_study",
     "load_tasks",
     "plan",

@@ -10,12 +10,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import partial, wraps
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from crosstune.errors import CrosstuneError, InputError
 
@@ -26,30 +26,7 @@ if TYPE_CHECKING:
     from crosstune.tasks import Task
 
 
-class Commands(TyperGroup):
-    """The commands of this file, and one for every analysis; these are looked up when needed."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that is called."""
-        if args[0] not in self.commands:
-            self._add_analyses()
-        return super().resolve_command(ctx, args)
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Names of all commands."""
-        self._add_analyses()
-        return super().list_commands(ctx)
-
-    def _add_analyses(self) -> None:
-        from crosstune.analysis.findings import ANALYSES
-
-        for name in ANALYSES.names():
-            if name not in self.commands:
-                self.commands[name] = _analysis_command(name)
-
-
 app = typer.Typer(
-    cls=Commands,
     help="Tune one language model on each of several sources, ask every result every target.",
     no_args_is_help=True,
     add_completion=False,
@@ -68,8 +45,12 @@ Patterns = Annotated[
     list[str] | None, typer.Option("--tasks", metavar="GLOB", help="Task files; may be repeated.")
 ]
 TableName = Annotated[str | None, typer.Option("--table", metavar="NAME", help="One, in full.")]
+Source = Annotated[str | None, typer.Option(help="Only this source.")]
+Target = Annotated[str | None, typer.Option(help="Only this target.")]
 SourceFamily = Annotated[str | None, typer.Option(help="Only sources of this family.")]
 TargetFamily = Annotated[str | None, typer.Option(help="Only targets of this family.")]
+Recipe = Annotated[str | None, typer.Option(help="Only this recipe.")]
+Condition = Annotated[str | None, typer.Option(help="Only this condition.")]
 Relation = Annotated[
     str | None, typer.Option(help="'same task', 'in-domain', 'out-of-domain' or 'cross-task'.")
 ]
@@ -168,9 +149,11 @@ def status_command(folder: Folder) -> None:
 def matrix(
     folder: Folder,
     form: Annotated[Format, typer.Option("--format", help="How it is written.")] = "table",
-    recipe: Annotated[str | None, typer.Option(help="Only this recipe.")] = None,
-    condition: Annotated[str | None, typer.Option(help="Only this condition.")] = None,
+    recipe: Recipe = None,
+    condition: Condition = None,
     metric: Annotated[str | None, typer.Option(help="Only this metric.")] = None,
+    source: Source = None,
+    target: Target = None,
     source_family: SourceFamily = None,
     target_family: TargetFamily = None,
     relation: Relation = None,
@@ -183,6 +166,8 @@ def matrix(
         recipe=recipe,
         condition=condition,
         metric=metric,
+        source=source,
+        target=target,
         source_family=source_family,
         target_family=target_family,
         relation=relation,
@@ -199,36 +184,60 @@ def matrix(
     _tell_gaps(found)
 
 
-def _analysis_command(name: str) -> Any:
-    """The command of an analysis, with the first line that its function says of itself."""
+@app.command()
+def analyze(
+    folder: Folder,
+    name: Annotated[str | None, typer.Argument(help="The analysis; a list of all if none.")] = None,
+    table: TableName = None,
+    form: TextFormat = "table",
+    source: Source = None,
+    target: Target = None,
+    source_family: SourceFamily = None,
+    target_family: TargetFamily = None,
+    relation: Relation = None,
+    recipe: Recipe = None,
+    condition: Condition = None,
+) -> None:
+    """Tell what an analysis finds in a study, in words and tables; without a NAME, list them."""
     from crosstune.analysis.findings import ANALYSES
+    from crosstune.report.findings import purposes, written
+    from crosstune.results.matrix import TransferMatrix
+    from crosstune.results.store import Store
 
-    def tell(
-        folder: Folder,
-        table: TableName = None,
-        form: TextFormat = "table",
-        source_family: SourceFamily = None,
-        target_family: TargetFamily = None,
-        relation: Relation = None,
-    ) -> None:
-        from crosstune.report.findings import written
-        from crosstune.results.matrix import TransferMatrix
-        from crosstune.results.store import Store
+    store = Store(folder, tell=_complain)
+    if name is None:
+        print(purposes(ANALYSES))
+        return
+    analysis = ANALYSES[name]
+    part = TransferMatrix.of(store).slice(
+        source=source,
+        target=target,
+        source_family=source_family,
+        target_family=target_family,
+        relation=relation,
+        recipe=recipe,
+        condition=condition,
+    )
+    print(written(analysis(store, part), table=table, form=form).rstrip("\n"))
+    _tell_gaps(part)
 
-        store = Store(folder, tell=_complain)
-        part = TransferMatrix.of(store).slice(
-            source_family=source_family, target_family=target_family, relation=relation
-        )
-        text = written(ANALYSES[name](store, part), table=table, form=form)
-        sys.stdout.write(text.rstrip("\n") + "\n")
-        _tell_gaps(part)
 
-    purpose = ""
-    with suppress(Exception):  # a package that cannot be loaded shows when it is called
-        purpose = (ANALYSES[name].__doc__ or "").partition("\n")[0]
-    made = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    made.command(name, help=purpose or f"The analysis '{name}', in words and tables.")(tell)
-    return typer.main.get_command(made)
+def _always(name: str) -> Callable[..., None]:
+    """The command `analyze` of one analysis, with the same options."""
+
+    @wraps(analyze)
+    def command(**options: Any) -> None:
+        analyze(name=name, **options)
+
+    whole = signature(analyze, eval_str=True)
+    others = [option for option in whole.parameters.values() if option.name != "name"]
+    command.__signature__ = whole.replace(parameters=others)  # type: ignore[attr-defined]
+    return command
+
+
+app.command("generalization", help="Tell which arm to ship for which use, and how surely.")(
+    _always("generalization")
+)
 
 
 @app.command("report")

@@ -60,9 +60,16 @@ def plain_loop(model: TorchModel, recipe: Recipe) -> tuple[list[float], dict[str
         mask = torch.zeros_like(ids)
         for row, i in enumerate(step):
             tokens = torch.tensor(lessons[i].tokens)
-            start = 1 if recipe.loss == "all" else lessons[i].start
             ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, 1
-            labels[row, start : len(tokens)] = tokens[start:]
+            last = len(tokens) - 1  # the end of text
+            answer = torch.arange(len(tokens)) >= lessons[i].start
+            carries = {
+                "completion": answer,
+                "all": torch.ones_like(answer),
+                "label_only": answer & (torch.arange(len(tokens)) < last),
+                "all_but_label": ~answer | (torch.arange(len(tokens)) == last),
+            }[recipe.loss]
+            labels[row, : len(tokens)] = torch.where(carries, tokens, -100)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * factor(number)
         loss = base(input_ids=ids, attention_mask=mask, labels=labels).loss
@@ -76,7 +83,7 @@ def plain_loop(model: TorchModel, recipe: Recipe) -> tuple[list[float], dict[str
     return losses, dict(base.named_parameters())
 
 
-@pytest.mark.parametrize("loss", ["completion", "all"])
+@pytest.mark.parametrize("loss", ["completion", "all", "label_only", "all_but_label"])
 @pytest.mark.parametrize("recipe", [LORA, FULL], ids=["lora", "full"])
 @pytest.mark.parametrize("piece", [30, 4096])
 def test_equals_a_plain_loop_however_batches_are_cut(

@@ -261,3 +261,46 @@ def test_a_plan_of_an_earlier_version_is_told(folder: Path, tmp_path: Path) -> N
     with pytest.raises(InputError, match="by an earlier version: run the same command again"):
         TransferMatrix.of(tmp_path / "out")
     assert done(study, folder, tmp_path / "out").to_csv() == before
+
+
+def test_edits_change_what_is_taught_and_stand_in_key_and_store(
+    folder: Path, tmp_path: Path
+) -> None:
+    named = {"name": "mood2", "tasks": "mood", "edits": ["rename_labels"]}
+    study = small_study(sources=["mood", named], seeds=0)
+    found = plan(study, folder=folder, device="cpu")
+    plain, edited = found.jobs[1:]
+    assert plain.ingredients == planned(folder, sources=["mood"]).jobs[1].ingredients
+    assert [p.context for p in plain.prompts] == [p.context for p in edited.prompts]
+    assert edited.labels == ("0", "1")
+    assert edited.ingredients["edits"][0]["edit"] == "rename_labels"
+    done(study, folder, tmp_path / "out")
+    stored = json.loads((tmp_path / "out/study.json").read_text())["study"]["sources"]
+    assert [source["edits"] for source in stored][0] == []
+    assert stored[1]["edits"][0]["to"] == "digits"
+    job = json.loads((tmp_path / f"out/adapters/{edited.key}/job.json").read_text())
+    assert job["ingredients"]["edits"] == edited.ingredients["edits"]
+
+
+def test_what_an_edit_cannot_do_is_told_with_all_else(folder: Path) -> None:
+    wrong = [
+        {"name": "a", "tasks": "sums", "edits": ["balance"]},
+        {"name": "b", "tasks": "mood", "edits": [{"edit": "skew", "label": "x", "share": 0.5}]},
+        {"name": "c", "tasks": "mood", "edits": ["lengthen"]},
+    ]
+    with pytest.raises(InputError) as caught:
+        planned(folder, sources=wrong, recipes=[{"name": "shown", "demonstrations": 2}])
+    told = str(caught.value)
+    assert "source a: edit balance needs a task" in told
+    assert "source b: edit skew: there is no label 'x'" in told
+    assert "source c: edits and demonstrations (shown) exclude each other" in told
+
+
+def test_repeated_rows_and_a_lacking_original_are_told(folder: Path) -> None:
+    change = {"edit": "skew", "label": "good", "share": 0.9}
+    named = {"name": "mood2", "tasks": "mood", "edits": [change]}
+    found = planned(folder, sources=[named], recipes=[{"name": "all", "examples": 50}])
+    told = "\n".join(found.warnings)
+    assert "source mood2 is edited, but mood as it is is no source" in told
+    assert "training examples stand there before" in told
+    assert len({prompt.id for prompt in found.jobs[1].prompts}) == len(found.jobs[1].prompts)

@@ -29,7 +29,7 @@ RECIPE_CHANGES: dict[str, Any] = {
     "batch_size": 8,
     "examples": 100,
     "max_tokens": 64,
-    "loss": "all",
+    "loss": "label_only",
     "prompt": "bare",
     "chat_template": "model",
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -58,14 +59,19 @@ class Figure:
     """A drawing of one table of an analysis.
 
     Attributes:
-        kind: `dots`: a value with its interval for every `name`; `grid`: a value at every `row` and
-            `column`; `points`: a `name` at `x` and `y`; `curves`: `y` along `x`, a line for every
-            `series`; `tree`: leaves and clusters (`left`, `right`) that join at a `height`.
+        kind: `dots`: a `value` with its interval for every `name`; `grid`: a `value` at every `row`
+            and `column`, coloured around 0; `points`: a `name` at `x` and `y`; `curves`: `y` along
+            `x`, a line for every `series`; `tree`: a dendrogram, of a table with one row for each
+            leaf (its `name`; `left`, `right` and `height` null), then one for each merge (`name`
+            null): `left` and `right` are the numbers of the two rows that it joins, counted from 0
+            (so those of scipy's linkage), at `height`.
         table: Name of the table it draws.
         title: For people.
         note: What to see in it, a sentence.
-        columns: The table's column for each of these words: those above, `value`, `low` and `high`
-            (the interval), `series` (a colour), `panel` (a drawing of its own for each value).
+        columns: The table's column for each of these words: those above; `low` and `high` (the
+            interval of a value or of `y`), `series` (a colour and a shape), `panel` (a drawing of
+            its own for each value), `group` (of dots: a heading for each value). Several columns
+            with blanks between are read as one text, joined by dots.
     """
 
     kind: Literal["dots", "grid", "points", "curves", "tree"]
@@ -73,6 +79,16 @@ class Figure:
     title: str
     note: str
     columns: Mapping[str, str]
+
+
+NEEDED: Mapping[str, frozenset[str]] = {
+    "dots": frozenset({"name", "value"}),
+    "grid": frozenset({"row", "column", "value"}),
+    "points": frozenset({"name", "x", "y"}),
+    "curves": frozenset({"x", "y", "series"}),
+    "tree": frozenset({"name", "left", "right", "height"}),
+}
+"""Words that a figure's columns must have, by its kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +100,10 @@ class Analysis:
         title: For people.
         sentences: What it says in words, the most useful first; plain text.
         tables: What the words rest on; none when it has nothing to say of this study.
-        figures: Drawings of the tables.
+        figures: Drawings of the tables; those of a table that is not there are left out.
+
+    Raises:
+        ValueError: A figure lacks a word of its kind, or its table has no such column.
     """
 
     name: str
@@ -93,9 +112,35 @@ class Analysis:
     tables: tuple[Table, ...]
     figures: tuple[Figure, ...] = ()
 
+    def __post_init__(self) -> None:
+        there = {table.name: table.rows.column_names for table in self.tables}
+        for figure in self.figures:
+            lacking = NEEDED[figure.kind] - figure.columns.keys()
+            named = " ".join(figure.columns.values()).split()
+            lacking |= {*named} - {*there.get(figure.table, named)}
+            if lacking:
+                told = ", ".join(sorted(lacking))
+                raise ValueError(f"figure '{figure.title}' of '{self.name}' lacks: {told}")
+
 
 ANALYSES: Registry[Callable[[Store, TransferMatrix], Analysis]] = Registry("analysis")
 """Analyses by name; each reads a study's store and its matrix."""
+
+
+def analyze(store: Store | Path, name: str, *, matrix: TransferMatrix | None = None) -> Analysis:
+    """What the analysis of that name finds in a stored study.
+
+    Args:
+        store: The study's, or its folder.
+        name: One of `ANALYSES.names()`.
+        matrix: The study's, or a part of it (`TransferMatrix.slice`); read from the store if None.
+
+    Raises:
+        InputError: There is no such analysis, no such study, or a file is damaged.
+    """
+    analysis = ANALYSES[name]
+    store = store if isinstance(store, Store) else Store(store)
+    return analysis(store, TransferMatrix.of(store) if matrix is None else matrix)
 
 
 def edited(store: Store) -> frozenset[str]:

@@ -43,12 +43,22 @@ class Alternatives:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Token ids of one text; `start` is the position of the first token that carries loss."""
+    """Token ids of one text.
+
+    Attributes:
+        id: The prompt's id.
+        tokens: All of them.
+        start: Position of the answer's first token; never 0.
+        truncated: Whether the context lost its beginning.
+        end: Position after the answer's last token, where there is an answer: what ends the turn
+            begins there.
+    """
 
     id: str
     tokens: list[int]
     start: int
     truncated: bool
+    end: int = 0
 
 
 def shared_beginning(rows: Sequence[list[int]], starts: Sequence[int]) -> int:
@@ -193,8 +203,9 @@ class Encoder:
             surplus = max(0, len(head) + len(body) - longest)
             cut = min(surplus, answer)
             tokens = (head + body[cut:])[:longest]
+            start, end = (len(head) + place - cut for place in (answer, len(row)))
             encoded.append(
-                Encoded(prompt.id, tokens, max(1, len(head) + answer - cut), surplus > 0)
+                Encoded(prompt.id, tokens, max(1, start), surplus > 0, min(end, len(tokens)))
             )
         return encoded
 

@@ -30,7 +30,8 @@ class Recipe(BaseModel):
         examples: Training examples of a source (a mixture shares them evenly); fewer when the
             source has fewer.
         max_tokens: Longest training example; a longer one loses the beginning of its context.
-        loss: `completion`: loss on the answer; `all`: on every token.
+        loss: Which tokens carry it. `completion`: the answer and what ends it; `all`: every
+            token; `label_only`: the answer alone; `all_but_label`: every other one.
         demonstrations: Solved examples before every training input, the same ones for all inputs
             of a task: tuning for in-context learning, loss on the final answer only.
         sampler: `first`: in the order of the task's few-shot split; `drawn`: by seed; `task`: as
@@ -57,7 +58,7 @@ class Recipe(BaseModel):
     batch_size: int = Field(default=16, gt=0)
     examples: int = Field(default=400, gt=0)
     max_tokens: int = Field(default=512, ge=8)
-    loss: Literal["completion", "all"] = "completion"
+    loss: Literal["completion", "all", "label_only", "all_but_label"] = "completion"
     demonstrations: int = Field(default=0, ge=0, le=64)
     sampler: Sampler = "task"
     draw: int = Field(default=0, ge=0)
@@ -66,6 +67,8 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _loss_on_the_answer(self) -> Self:
-        if self.demonstrations and self.loss == "all":
-            raise ValueError("demonstrations carry no loss: with them, loss must be completion")
+        if self.demonstrations and self.loss.startswith("all"):
+            raise ValueError(
+                "demonstrations carry no loss: with them, loss must be completion or label_only"
+            )
         return self

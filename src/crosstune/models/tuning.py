@@ -32,8 +32,8 @@ _PIECE_TOKENS = {"cpu": 2048, "cuda": 16384}
 _LOOK = {"cpu": 1, "cuda": 16}
 """Steps from one look at the losses to the next: a GPU stands idle while it is waited for."""
 
-_Row = tuple[list[int], int]
-"""Tokens of a training example, and the first one that carries loss."""
+_Row = tuple[list[int], list[int]]
+"""Tokens of a training example up to the last one that carries loss, and the places that do."""
 
 
 def tune(
@@ -62,16 +62,15 @@ def tune(
     Raises:
         JobFailure: Nothing carries loss, a loss is not finite, or one example does not fit.
     """
-    rows = [[(x.tokens, _start(x, recipe)) for x in examples] for examples in lessons]
-    if not all(any(len(tokens) > start for tokens, start in part) for part in rows):
+    rows = [[_row(x, recipe) for x in examples] for examples in lessons]
+    if not all(any(places for _, places in part) for part in rows):
         raise JobFailure("no token of the training examples carries loss")
     orders = [_order(len(part), recipe, seed) for part, seed in zip(rows, seeds, strict=True)]
     steps = len(orders[0])
     shared = 0
     if reader.packs and not reader.drops and len(rows) == 1:
-        shared = shared_beginning(
-            [tokens for tokens, _ in rows[0]], [start for _, start in rows[0]]
-        )
+        there = [row for row in rows[0] if row[1]]
+        shared = shared_beginning([row[0] for row in there], [row[1][0] for row in there])
     optimizer = _adamw([p for part in trained for p in part], recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factors(recipe, steps))
     torch.manual_seed(seeds[0])
@@ -114,9 +113,16 @@ def _order(examples: int, recipe: Recipe, seed: int) -> list[list[int]]:
     ]
 
 
-def _start(lesson: Encoded, recipe: Recipe) -> int:
-    """The first token that carries loss."""
-    return 1 if recipe.loss == "all" else lesson.start
+def _row(lesson: Encoded, recipe: Recipe) -> _Row:
+    question, answer = range(1, lesson.start), range(lesson.start, lesson.end)
+    ending = range(max(lesson.start, lesson.end), len(lesson.tokens))
+    places = {
+        "completion": [*answer, *ending],
+        "all": [*question, *answer, *ending],
+        "label_only": [*answer],
+        "all_but_label": [*question, *ending],
+    }[recipe.loss]
+    return lesson.tokens[: places[-1] + 1] if places else [], places
 
 
 def _report(
@@ -126,7 +132,7 @@ def _report(
         losses=tuple(losses),
         examples=len(lessons),
         tokens=recipe.epochs * sum(len(x.tokens) for x in lessons),
-        loss_tokens=recipe.epochs * sum(max(0, len(x.tokens) - _start(x, recipe)) for x in lessons),
+        loss_tokens=recipe.epochs * sum(len(_row(x, recipe)[1]) for x in lessons),
         truncated=sum(x.truncated for x in lessons),
         seconds=seconds,
     )
@@ -197,8 +203,8 @@ def _step_gradient(
 ) -> tuple[Float[Tensor, " models"], int]:
     """Gradient of each model's mean loss a token of its batch, and the piece that fitted."""
     device = reader.base.device
-    step = [sorted((row for row in part if len(row[0]) > row[1]), key=_longest) for part in step]
-    totals = [sum(len(tokens) - start for tokens, start in part) for part in step]
+    step = [sorted((row for row in part if row[1]), key=_longest) for part in step]
+    totals = [sum(len(carrying) for _, carrying in part) for part in step]
     weights = sent(torch.tensor([1 / max(1, total) for total in totals]), device)
     nothing: list[_Row] = []
     while True:
@@ -238,10 +244,10 @@ def _piece_losses(
     trees: list[Tree] = []
     places, targets, owners = [], [], []
     for model_number, part in enumerate(parts):
-        for tokens, start in part:
-            places += [(len(trees), at - 1 - shared) for at in range(start, len(tokens))]
-            targets += tokens[start:]
-            owners += [model_number] * (len(tokens) - start)
+        for tokens, carrying in part:
+            places += [(len(trees), at - 1 - shared) for at in carrying]
+            targets += [tokens[at] for at in carrying]
+            owners += [model_number] * len(carrying)
             trees.append(Tree(tokens[shared:-1]))
         if missing := most - sum(sizes[model_number]):
             # Every adapter has as many rows; nobody reads what stands in these.

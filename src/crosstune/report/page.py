@@ -36,6 +36,9 @@ MOST_BYTES = 12_000_000
 MOST_ROWS = 200
 """Rows of a table of an analysis; a longer one is left to the command line."""
 
+SHORT = 12
+"""Rows of a table of an analysis that is not folded away, as the first one is not either."""
+
 VISIBLE = 25
 """Warnings of a kind that are not folded away."""
 
@@ -69,18 +72,17 @@ def report(store: Store | Path, *, matrix: TransferMatrix | None = None) -> str:
 
 
 def _analyses(store: Store, matrix: TransferMatrix) -> Iterator[Analysis]:
-    """What every analysis found, where it applies; one that cannot be made says why.
+    """What every analysis found; one that cannot be made says why, and costs the page no more.
 
     Costs what they cost, mostly reading every score once more.
     """
     for name in ANALYSES.names():
         try:
-            found = ANALYSES[name](store, matrix)
-        except CrosstuneError as error:
-            yield Analysis(name, name.capitalize(), (f"It could not be made: {error}",), ())
-        else:
-            if found.tables:
-                yield found
+            yield ANALYSES[name](store, matrix)
+        except Exception as error:  # noqa: BLE001 (one of another package may raise anything)
+            kind = "" if isinstance(error, CrosstuneError) else f"{type(error).__name__}: "
+            told = f"It could not be made: {kind}{error}"
+            yield Analysis(name, name.capitalize().replace("_", " "), (told,), ())
 
 
 def page(
@@ -98,7 +100,7 @@ def page(
         study: What study.json says.
         jobs: What job.json says, by the key of the adapter; of planned ones, as far as known.
         cells: What cell.json says, by the key of the score; likewise, the base's among them.
-        analyses: What was found in it, each a section.
+        analyses: What was found in it, each a section; those without tables share one.
 
     Raises:
         InputError: The matrix is too large for a page.
@@ -108,7 +110,8 @@ def page(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     scores, told = matrix.rows, warnings(matrix)
-    drawn, left_out = _drawn(matrix, study=str(study["name"]), jobs=jobs, analyses=analyses)
+    shown = [analysis for analysis in analyses if analysis.tables]
+    drawn, left_out = _drawn(matrix, study=str(study["name"]), jobs=jobs, analyses=shown)
     script = "\n".join((room / name).read_text("utf-8") for name in _SCRIPTS)
     text = environment.from_string((room / "page.html").read_text("utf-8")).render(
         name=str(study["name"]),
@@ -125,7 +128,9 @@ def page(
         count=len(scores),
         scores=scores if len(scores) <= MOST_SCORES else None,
         shares=shares(matrix),
-        analyses=analyses,
+        analyses=shown,
+        silent=[analysis for analysis in analyses if not analysis.tables],
+        short=SHORT,
         readable=readable,
         most_rows=MOST_ROWS,
         css=(room / "page.css").read_text("utf-8"),

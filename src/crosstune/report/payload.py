@@ -2,8 +2,8 @@
 
 Shape: `study`; the axes `slices` (recipe and condition), `sources`, `targets`, `metrics`, in the
 order of the study; `cells`, one array for every column of the matrix, axes as positions; `losses`,
-one entry for every tuned model whose loss curve is known; `analyses`, for each the rows of its
-tables that are drawn. Cost is one pass over the cells.
+one entry for every tuned model whose loss curve is known; `analyses`, for each its `figures` and
+the columns of the `tables` that they draw. Cost is one pass over the cells.
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from crosstune.analysis.findings import Analysis, Table
+from crosstune.analysis.findings import Analysis
 from crosstune.report.facts import Entries, tuned_models, tuning
+from crosstune.report.findings import units
 from crosstune.results.matrix import TransferMatrix
 
 MOST_POINTS = 400_000
 """Points of all loss curves together; beyond, a curve shows means over neighbouring steps."""
 
-DRAWN = ("arms", "sizes")
-"""Names of the tables of an analysis that have a figure."""
-
-MOST_DRAWN = 1_000
-"""Rows of such a table; nobody could read the figure of a longer one."""
+MOST_DRAWN = {"dots": 1_000, "points": 1_000, "tree": 1_000, "grid": 5_000, "curves": 5_000}
+"""Rows of a table that is drawn, by the kind of its figure; nobody could read that of more."""
 
 _COLUMNS = (
     "main relation scoring seeds n base score gain low high scope method p q detectable "
@@ -77,20 +75,34 @@ def payload(
         "metrics": list(axes["metric"]),
         "cells": cells,
         "losses": _curves(matrix, axes["source"], jobs=jobs),
-        "analyses": [
-            {table.name: _rows(table) for table in analysis.tables if is_drawn(table)}
-            for analysis in analyses
-        ],
+        "analyses": [_drawings(analysis) for analysis in analyses],
     }
 
 
-def is_drawn(table: Table) -> bool:
-    """Whether a table of an analysis has a figure on the page."""
-    return table.name in DRAWN and 0 < table.rows.num_rows <= MOST_DRAWN
-
-
-def _rows(table: Table) -> list[dict[str, Any]]:
-    return [{name: _plain(v) for name, v in row.items()} for row in table.rows.to_pylist()]
+def _drawings(analysis: Analysis) -> dict[str, Any]:
+    """Figures of an analysis, and once each the tables that they draw and are not too long."""
+    tables, figures, drawn = {t.name: t.rows for t in analysis.tables}, [], {}
+    for figure in analysis.figures:
+        rows = tables.get(figure.table)
+        if rows is None or not rows.num_rows:
+            continue
+        named = {word: column.split() for word, column in figure.columns.items()}
+        unit = units(rows)
+        figures.append(
+            {
+                "kind": figure.kind,
+                "table": figure.table,
+                "title": figure.title,
+                "note": figure.note,
+                "columns": named,
+                "units": {word: unit[columns[0]] for word, columns in named.items()},
+                "rows": rows.num_rows,
+            }
+        )
+        if rows.num_rows <= MOST_DRAWN[figure.kind]:
+            values = zip(rows.column_names, rows.columns, strict=True)
+            drawn[figure.table] = {name: [*map(_plain, col.to_pylist())] for name, col in values}
+    return {"figures": figures, "tables": drawn}
 
 
 def _plain(value: Any) -> Any:

@@ -153,6 +153,8 @@ class TransferMatrix:
         recipe: str | None = None,
         condition: str | None = None,
         metric: str | None = None,
+        source: str | None = None,
+        target: str | None = None,
         source_family: str | None = None,
         target_family: str | None = None,
         relation: str | None = None,
@@ -163,6 +165,8 @@ class TransferMatrix:
             recipe: Name of a recipe.
             condition: Name of a condition.
             metric: Name of a metric, whether main or not.
+            source: Name of a source.
+            target: Name of a target.
             source_family: A family of the sources; a mixture may have several.
             target_family: The family of the targets.
             relation: `same task`, `in-domain`, `out-of-domain` or `cross-task`.
@@ -174,6 +178,8 @@ class TransferMatrix:
             "recipe": recipe,
             "condition": condition,
             "metric": metric,
+            "source": source,
+            "target": target,
             "source_families": source_family,
             "target_family": target_family,
             "relation": relation,

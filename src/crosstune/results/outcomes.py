@@ -74,15 +74,26 @@ def read_answers(path: Path, metrics: Sequence[str]) -> dict[str, list[Any]]:
     Raises:
         InputError: The file does not hold what crosstune writes.
     """
-    wanted = {name: _TYPES[name] for name in _ANSWERS} | dict.fromkeys(metrics, pa.float64())
+    found: dict[str, list[Any]] = answers_table(path, metrics).to_pydict()
+    return found
+
+
+def answers_table(path: Path, metrics: Sequence[str], *more: str) -> pa.Table:
+    """The same columns, and `more`, as they lie in the file; a third of the time of `read_answers`.
+
+    Raises:
+        InputError: The file does not hold what crosstune writes.
+    """
+    wanted = {name: _TYPES[name] for name in (*_ANSWERS, *more)}
+    wanted |= dict.fromkeys(metrics, pa.float64())
     try:
-        table = pq.read_table(path, columns=list(wanted)).select(list(wanted))
+        stream = pa.BufferReader(path.read_bytes())  # a file of one cell is small
+        table = pq.ParquetFile(stream).read([*wanted], use_threads=False).select([*wanted])
     except (pa.ArrowException, KeyError, OSError):
         raise damaged(path.parent) from None
     if table.schema.types != list(wanted.values()) or not _is_sound(table, metrics):
         raise damaged(path.parent)
-    found: dict[str, list[Any]] = table.to_pydict()
-    return found
+    return table
 
 
 _ANSWERS = ("id", "answer", "label", "log_likelihoods", "references")

@@ -28,6 +28,17 @@ def mismatches(study: Study) -> list[str]:
     ]
 
 
+def without_original(study: Study) -> list[str]:
+    """Edited sources of which nothing tells what the edits did."""
+    originals = {source.tasks for source in study.sources if not source.edits}
+    return [
+        f"source {source.name} is edited, but {' + '.join(source.tasks)} as it is is no source: "
+        "nothing tells what the edit did"
+        for source in study.sources
+        if source.edits and source.tasks not in originals
+    ]
+
+
 def absent_classes(who: str, task: str, shown: Sequence[Example]) -> list[str]:
     """A line where demonstrations leave out classes: answers that all of them offer.
 

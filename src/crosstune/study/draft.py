@@ -102,12 +102,12 @@ class Draft:
         return lines
 
     @contextmanager
-    def gathered(self) -> Iterator[None]:
+    def gathered(self, who: str = "") -> Iterator[None]:
         """Collect what is wrong instead of stopping at it."""
         try:
             yield
         except InputError as error:
-            self.wrong(error.what, error.problems)
+            self.wrong(who + error.what, error.problems)
 
     def read(self, name: str, split: Split, *, prompt: str) -> tasks.Examples:
         """Examples of a split; none, and a problem, where they cannot be read."""
@@ -124,6 +124,11 @@ class Draft:
         found: list[Example] = []
         prompts: list[Prompt] = []
         share, rest = divmod(recipe.examples, len(source.tasks))
+        if source.edits and recipe.demonstrations:
+            self.wrong(
+                f"source {source.name}: edits and demonstrations ({recipe.name}) exclude "
+                "each other, as these would show unedited answers"
+            )
         if not share:
             self.wrong(
                 f"source {source.name}: the {recipe.examples} examples of recipe {recipe.name} "
@@ -144,7 +149,7 @@ class Draft:
                     f"the {count} of recipe {recipe.name}"
                 )
             if there:
-                chosen = tasks.subset(there, count, seed=self.study.train_seed)
+                chosen = self.chosen(source, there, count)
                 found += (*chosen, *shown)
                 prompts += tasks.prompts(
                     self.known[name],
@@ -156,6 +161,18 @@ class Draft:
         taught = sorted({e.references[0] for e in found if e.label is not None})
         labels = tuple(taught) if len(taught) <= MOST_LABELS else ()
         return Training(tuple(found), tuple(prompts), labels)
+
+    def chosen(self, source: Source, there: Sequence[Example], count: int) -> tuple[Example, ...]:
+        """The training examples of a task, edited as the source says."""
+        found = tasks.Edited((), 0)
+        with self.gathered(f"source {source.name}: "):
+            found = tasks.edited(there, source.edits, count=count, seed=self.study.train_seed)
+        if found.repeated:
+            self.warnings.append(
+                f"source {source.name}: {found.repeated} of its {len(found.examples)} training "
+                "examples stand there before, as their class has no more rows"
+            )
+        return found.examples
 
     def shown(self, name: str, recipe: Recipe) -> tuple[Example, ...]:
         """The demonstrations before every training input of a task."""

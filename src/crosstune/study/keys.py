@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from crosstune.models import Recipe
+from crosstune.tasks import Edit
 from crosstune.tasks.example import Condition, Example, Prompt
 
 TUNE_VERSION = 2
@@ -39,18 +40,28 @@ def base_ingredients(identity: str, *, numeric_type: str) -> dict[str, Any]:
 
 
 def job_ingredients(
-    base: dict[str, Any], recipe: Recipe, *, seed: int, prompts: Sequence[Prompt]
+    base: dict[str, Any],
+    recipe: Recipe,
+    *,
+    seed: int,
+    prompts: Sequence[Prompt],
+    edits: Sequence[Edit] = (),
 ) -> dict[str, Any]:
     """What decides a tuned model. The prompts' ids count, as they name the examples."""
-    return base | {
-        # Demonstrations stand in the prompts.
-        "recipe": recipe.model_dump(
-            mode="json", exclude={"name", "demonstrations", "sampler", "draw"}
-        ),
-        "seed": seed,
-        "training_sha256": key([asdict(prompt) for prompt in prompts]),
-        "tune_version": TUNE_VERSION,
-    }
+    said = {"edits": [edit.model_dump(mode="json") for edit in edits]} if edits else {}
+    return (
+        base
+        | said
+        | {
+            # Demonstrations stand in the prompts.
+            "recipe": recipe.model_dump(
+                mode="json", exclude={"name", "demonstrations", "sampler", "draw"}
+            ),
+            "seed": seed,
+            "training_sha256": key([asdict(prompt) for prompt in prompts]),
+            "tune_version": TUNE_VERSION,
+        }
+    )
 
 
 def question_ingredients(

@@ -16,7 +16,7 @@ from crosstune import models, tasks
 from crosstune.errors import InputError, did_you_mean
 from crosstune.models import ModelReference, Recipe
 from crosstune.results.cells import relation
-from crosstune.study.caveats import Way, leaks, mismatches, without_family
+from crosstune.study.caveats import Way, leaks, mismatches, without_family, without_original
 from crosstune.study.draft import Draft, Question, Training
 from crosstune.study.keys import base_ingredients, cell_key, job_ingredients, key
 from crosstune.study.schema import Study
@@ -123,6 +123,7 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
     jobs, rows = _jobs(draft, base, trainings=trainings, questions=questions, shared=shared)
     warnings = dict.fromkeys(
         mismatches(study)
+        + without_original(study)
         + draft.warnings
         + draft.left_out()
         + without_family(rows)
@@ -178,7 +179,9 @@ def _jobs(
     for seed, recipe, source in product(study.seeds, study.recipes, study.sources):
         way = (source.name, recipe.name)
         training = trainings[way]
-        ingredients = job_ingredients(base, recipe, seed=seed, prompts=training.prompts)
+        ingredients = job_ingredients(
+            base, recipe, seed=seed, prompts=training.prompts, edits=source.edits
+        )
         asked = _asked(ingredients, questions)
         dropped = sum(draft.dropped[name, "train", recipe.prompt] for name in source.tasks)
         job = Job(

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from crosstune.errors import InputError, did_you_mean, problems_in
 from crosstune.models.recipe import Recipe
+from crosstune.tasks.edits import Edit
 from crosstune.tasks.example import Condition
 from crosstune.tasks.loading import read_yaml
 
@@ -65,12 +66,14 @@ class Source(BaseModel):
     Attributes:
         name: Its word in the matrix.
         tasks: Names of tasks.
+        edits: Changes of what they teach, in order, each a name or `{edit: name, …}`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
     tasks: Annotated[tuple[Name, ...], Listed, Distinct, Field(min_length=1)]
+    edits: Annotated[tuple[Edit, ...], Listed] = ()
 
 
 class Study(BaseModel):

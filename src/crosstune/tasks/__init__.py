@@ -18,6 +18,7 @@
 
 from crosstune.tasks.checking import check
 from crosstune.tasks.definition import Wording
+from crosstune.tasks.edits import Edit, Edited, edited
 from crosstune.tasks.example import ChatTemplate, Condition, Example, Prompt, Sampler, Scoring
 from crosstune.tasks.leakage import Leakage, leakage
 from crosstune.tasks.loading import hub_names, load
@@ -38,6 +39,8 @@ __all__ = [
     "METRICS",
     "ChatTemplate",
     "Condition",
+    "Edit",
+    "Edited",
     "Example",
     "Examples",
     "Leakage",
@@ -49,6 +52,7 @@ __all__ = [
     "answer",
     "check",
     "demonstrations",
+    "edited",
     "examples",
     "hub_names",
     "leakage",

@@ -17,7 +17,7 @@ import numpy as np
 from crosstune.analysis.generalization.advice import sentences
 from crosstune.analysis.generalization.arms import BASE, Arm, Asked, Design, bare, series
 from crosstune.analysis.generalization.comparison import Comparison, compared
-from crosstune.analysis.findings import ANALYSES, Analysis, Facts, Table
+from crosstune.analysis.findings import ANALYSES, Analysis, Facts, Figure, Table
 from crosstune.analysis.generalization.sensitivity import DRAWS, Sensitivity
 from crosstune.analysis.wording import points
 from crosstune.results.content import Damaged, content
@@ -30,10 +30,11 @@ LEAST_BASE = 0.05
 COLUMNS = {
     "settings": "family recipe condition scoring in_domain out_of_domain cross_task",
     "arms": "family setting recipe condition scoring sources targets seeds examples score gain low "
-    "high p q ratio_of_change ratio_pairs ratio_left_out fell harmed status",
+    "high score_low score_high p q ratio_of_change ratio_pairs ratio_left_out fell harmed status",
     "differences": "family setting scoring first_recipe first_condition second_recipe "
     "second_condition difference low high p q",
-    "sizes": "series family setting condition training_examples recipe score gain low high",
+    "sizes": "series family setting condition training_examples recipe score gain low high "
+    "score_low score_high",
     "sensitivity": "kind family setting recipe conditions lowest highest range p",
     "scoring": "target recipe condition scoring score",
     "collapse": "source recipe condition target examples tuned base",
@@ -56,7 +57,8 @@ _NOTES = {
     "weigh the same where targets of both kinds meet.",
     "arms": "An arm is a recipe (or the bare base) and a condition. Score: mean over sources, "
     "seeds and the examples that all arms of a target share, then over targets; unknown where any "
-    "is missing. Gain, its 95 % interval, p and q: against the base in the same condition. "
+    "is missing. Gain, its 95 % interval, p and q: against the base in the same condition; score_low and score_high: "
+    "that interval drawn around the score. "
     "ratio_of_change: mean of (score − base) / base over the pairs of source and target whose base "
     f"is at least {LEAST_BASE}; ratio_left_out counts the others. fell: share of pairs with a gain "
     "below 0; harmed: and q below 0.05 in the matrix.",
@@ -109,12 +111,40 @@ def generalization(store: Store, matrix: TransferMatrix) -> Analysis:
         "movement": _movement(design, jobs),
     }
     tables = tuple(_table(name, found) for name, found in rows.items() if found)
-    return Analysis("generalization", title, sentences(comparison, rows), tables)
+    return Analysis("generalization", title, sentences(comparison, rows), tables, _figures(arms))
 
 
 def _table(name: str, rows: Iterable[Mapping[str, Any]]) -> Table:
     columns = COLUMNS[name].split()
     return Table.of(name, _TITLES[name], _NOTES[name], columns=columns, rows=rows)
+
+
+def _figures(arms: list[Facts]) -> tuple[Figure, ...]:
+    """Arms and sizes; ways of scoring are named where there are several."""
+    ways = " scoring" if len({row["scoring"] for row in arms}) > 1 else ""
+    conditions = len({row["condition"] for row in arms}) > 1
+    values = {"low": "score_low", "high": "score_high"}
+    lines = "95 % interval of the gain over the base in the same condition, drawn around the score."
+    return (
+        Figure(
+            "dots",
+            "arms",
+            "Scores of the arms",
+            f"An arm beats the base where its line leaves the base's score behind. Lines: {lines}",
+            values
+            | {"name": f"recipe condition{ways}", "value": "score", "series": "recipe"}
+            | {"panel": "setting", "group": "family"},
+        ),
+        Figure(
+            "curves",
+            "sizes",
+            "Scores by training examples",
+            f"A line that rises says that more examples would still help. Lines: {lines}",
+            values
+            | {"x": "training_examples", "y": "score", "panel": "family setting"}
+            | {"series": "series condition" if conditions else "series"},
+        ),
+    )
 
 
 def _known(value: float) -> float | None:
@@ -143,6 +173,8 @@ def _arms(comparison: Comparison, matrix: TransferMatrix) -> list[Facts]:
                 row["seeds"] = len(design.seeds)
             if found is not None and arm[0] != BASE:
                 row |= asdict(found) | {"gain": found.difference}
+                below = row["score"] - found.difference
+                row |= {"score_low": below + found.low, "score_high": below + found.high}
                 row |= _changes(
                     cells.get((*arm, design.sources[source], target))
                     for target, members in targets.items()

@@ -1,0 +1,185 @@
+"""Rows whose correctness changed by tuning, and what they have in common.
+
+Rows that the base has right are compared among themselves, and so are those it has wrong: an
+answer that was nearly lost before flips under any change, so that flipped rows differ from all
+others even where tuning did nothing but add noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.stats import kruskal, spearmanr
+
+from crosstune.analysis.findings import Facts
+from crosstune.analysis.outcomes.answers import Answered
+
+DOWN, UP = DIRECTIONS = ("right → wrong", "wrong → right")
+CONFIDENCE = "confidence of the base"
+LEAST_ROWS, LEAST_FLIPPED, LEAST_OF_CLASS = 20, 5, 5
+"""With fewer rows, flipped ones or rows of a class nothing is tested."""
+_LONGEST = 80
+"""Characters of a text that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """How often rows flip by one of their traits, in one target and condition.
+
+    Attributes:
+        target: Its name.
+        condition: How it was asked.
+        change: `right → wrong`, of the rows that the base has right, or `wrong → right`.
+        trait: What was looked at.
+        rows: How many could flip.
+        flipped: How many did in at least one model.
+        share: Of the models that flip a row, mean over the rows.
+        correlation: Spearman's, of the trait and that share; None for classes.
+        most: The class that flips most, with its share; None for numbers.
+        most_share: Share of the models that flip a row of it.
+        least: The class that flips least.
+        least_share: Likewise.
+        p: Of no connection, each row counted once (Spearman, Kruskal–Wallis).
+    """
+
+    target: str
+    condition: str
+    change: str
+    trait: str
+    rows: int
+    flipped: int
+    share: float
+    correlation: float | None
+    most: str | None
+    most_share: float | None
+    least: str | None
+    least_share: float | None
+    p: float
+
+
+def changes(
+    found: Answered,
+) -> tuple[Bool[np.ndarray, " examples"], Float[np.ndarray, "models examples"]] | None:
+    """Whether the base is right, and whether each tuned model is; None unless all are 0 or 1."""
+    values = np.stack([given.values for given in (found.base, *found.tuned.values())])
+    if len(values) == 1 or not ((values == 0) | (values == 1)).all():
+        return None
+    return values[0] == 1, values[1:]
+
+
+def traits(found: Answered) -> tuple[Trait, ...]:
+    """Test every trait of the rows of one target, all tuned models together."""
+    known = changes(found)
+    if known is None:
+        return ()
+    right, values = known
+    tested = []
+    for change, members in zip(DIRECTIONS, (right, ~right), strict=True):
+        share = np.abs(values - right)[:, members].mean(axis=0)
+        flipped = int(np.count_nonzero(share))
+        if len(share) < LEAST_ROWS or flipped < LEAST_FLIPPED or np.ptp(share) == 0:
+            continue
+        for name, trait, names in _traits(found, change):
+            told = _tested(trait[members], share, names)
+            if told is not None:
+                whole = float(share.mean())
+                tested.append(
+                    Trait(
+                        found.target, found.condition, change, name, len(share), flipped, whole,
+                        *told,
+                    )
+                )  # fmt: skip
+    return tuple(tested)
+
+
+def _traits(
+    found: Answered, change: str
+) -> Iterator[tuple[str, np.ndarray, tuple[str, ...] | None]]:
+    """Traits by name, with the names of the classes where they are classes.
+
+    Those that another one decides are left out: a fixed class has its own length, and the base's
+    answer is the truth where it is right, and the other one of two where it is wrong.
+    """
+    yield "prompt tokens", found.prompt_tokens, None
+    if not found.fixed:
+        yield "reference length", found.references, None
+        yield "length of the base's answer", found.base.characters, None
+    if found.base.confidence is not None:
+        yield CONFIDENCE, found.base.confidence, None
+    if found.truth is not None:
+        yield "true class", found.truth, found.classes
+    if found.base.answer is not None and change == UP and len(found.classes) > 2:
+        yield "the base's answer", found.base.answer, found.classes
+
+
+Told = tuple[float | None, str | None, float | None, str | None, float | None, float]
+
+
+def _tested(
+    trait: np.ndarray, share: Float[np.ndarray, " rows"], names: tuple[str, ...] | None
+) -> Told | None:
+    """Correlation, extreme classes and p; None where there is nothing to compare."""
+    if names is None:
+        if np.ptp(trait) == 0:
+            return None
+        result = spearmanr(trait, share)
+        return float(result.statistic), None, None, None, None, float(result.pvalue)
+    groups = {c: share[trait == c] for c in np.unique(trait).tolist() if c >= 0}
+    groups = {c: members for c, members in groups.items() if len(members) >= LEAST_OF_CLASS}
+    if len(groups) < 2 or np.ptp(np.concatenate([*groups.values()])) == 0:
+        return None
+    means = {c: float(members.mean()) for c, members in groups.items()}
+    most, least = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
+    p = float(kruskal(*groups.values()).pvalue)
+    return None, names[most], means[most], names[least], means[least], p
+
+
+def flipped_rows(found: Answered, *, most: int) -> list[Facts]:
+    """Rows whose correctness changed, those first that changed in most seeds of a source.
+
+    Args:
+        found: What all models answered to one target.
+        most: Rows of each source and recipe, for every seed.
+    """
+    known = changes(found)
+    if known is None:
+        return []
+    right, values = known
+    cells: dict[tuple[str, str], list[int]] = {}
+    models = [*found.tuned]
+    for m, (source, recipe, _) in enumerate(models):
+        cells.setdefault((source, recipe), []).append(m)
+    rows: list[Facts] = []
+    for (source, recipe), members in cells.items():
+        differing = values[members] != right
+        often = differing.sum(axis=0)
+        for i in np.argsort(-often, kind="stable")[: min(most * len(members), (often > 0).sum())]:
+            first = members[int(differing[:, i].argmax())]
+            rows.append(
+                {
+                    "target": found.target,
+                    "condition": found.condition,
+                    "source": source,
+                    "recipe": recipe,
+                    "example": found.ids[i],
+                    "change": DIRECTIONS[0 if right[i] else 1],
+                    "seeds_flipped": ", ".join(
+                        str(models[m][2])
+                        for m, differs in zip(members, differing[:, i], strict=True)
+                        if differs
+                    ),
+                    "seeds": len(members),
+                    "truth": _cut(found.truths[i]),
+                    "base_answer": _cut(found.base.texts[i]),
+                    "answer": _cut(found.tuned[models[first]].texts[i]),
+                }
+            )
+    return rows
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

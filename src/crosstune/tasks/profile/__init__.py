@@ -1,0 +1,31 @@
+"""What a set of rows is like: its classes, its lengths and its language, in bounded memory.
+
+| name | what it is |
+|---|---|
+| `profile`, `Text` | the profile of a stream of prompts and answers, as a JSON value |
+| `profile_of` | the same of a task's examples, with what a model adds: tokens and states |
+| `file_texts` | rows of a JSONL, CSV or Parquet file as such a stream |
+| `EDGES` | edges of the bins of every density of lengths |
+| `FEATURES` | the features of language: what each is, where it is from |
+| `jaccard` | how much two sketched sets share |
+| `mtld`, `hdd` | two measures of how varied words are |
+"""
+
+from crosstune.tasks.profile.diversity import hdd, mtld
+from crosstune.tasks.profile.files import file_texts
+from crosstune.tasks.profile.language import FEATURES
+from crosstune.tasks.profile.lengths import EDGES
+from crosstune.tasks.profile.measure import Text, profile, profile_of
+from crosstune.tasks.profile.sketches import jaccard
+
+__all__ = [
+    "EDGES",
+    "FEATURES",
+    "Text",
+    "file_texts",
+    "hdd",
+    "jaccard",
+    "mtld",
+    "profile",
+    "profile_of",
+]
