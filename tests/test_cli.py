@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -124,31 +125,41 @@ def shape(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("shape")
-def test_every_analysis_is_a_command_and_a_section(
+def test_every_analysis_can_be_asked_for_and_is_a_section(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(monkeypatch, folder)
     assert "The shape" in Path("out/report.html").read_text()
     capsys.readouterr()
-    assert call(monkeypatch, "shape", "out") == 0
+    assert call(monkeypatch, "analyze", "out", "shape") == 0
     told = capsys.readouterr().out
     assert told.startswith("The shape\n- There are 15 cells.\n\nCells (cells)\nA row is a cell.\n")
     assert told.endswith("--table long: Long (100)\n")
-    assert call(monkeypatch, "shape", "out", "--table", "long") == 0
+    assert call(monkeypatch, "analyze", "out", "shape", "--table", "long") == 0
     assert capsys.readouterr().out.splitlines()[-1].strip() == "99"
-    assert call(monkeypatch, "shape", "out", "--table", "cells", "--format", "csv") == 0
+    assert call(monkeypatch, "analyze", "out", "shape", "--table", "cells", "--format", "csv") == 0
     found = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert call(monkeypatch, "matrix", "out", "--format", "csv") == 0
     whole = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert found == [{name: row[name] for name in found[0]} for row in whole]
-    assert call(monkeypatch, "shape", "out", "--format", "json") == 0
+    assert call(monkeypatch, "analyze", "out", "shape", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["tables"][1]["rows"][99] == {"x": 99}
     part = ("--relation", "same task", "--target-family", "arithmetic")
-    assert call(monkeypatch, "shape", "out", "--table", "cells", "--format", "csv", *part) == 0
+    assert (
+        call(monkeypatch, "analyze", "out", "shape", "--table", "cells", "--format", "csv", *part)
+        == 0
+    )
     chosen = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert {row["target"] for row in chosen} == {"sums"}
     assert {row["source"] for row in chosen} == {"sums", "both"}
-    assert call(monkeypatch, "shape", "out", "--relation", "near") == 2
+    for command in (("analyze", "out", "shape", "--table", "cells"), ("matrix", "out")):
+        only = ("--format", "csv", "--source", "both", "--target", "sums")
+        assert call(monkeypatch, *command, *only) == 0
+        (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+        assert (row["source"], row["target"]) == ("both", "sums")
+        assert call(monkeypatch, *command, "--target", "sum") == 2
+        assert "target: no 'sum'. Did you mean 'sums'?" in capsys.readouterr().err
+    assert call(monkeypatch, "analyze", "out", "shape", "--relation", "near") == 2
     assert "relation: no 'near'" in capsys.readouterr().err
 
 
@@ -173,7 +184,7 @@ def test_what_an_analysis_does_not_have_is_status_2(
 ) -> None:
     run(monkeypatch, folder)
     capsys.readouterr()
-    assert call(monkeypatch, "shape", "out", *words) == 2
+    assert call(monkeypatch, "analyze", "out", "shape", *words) == 2
     ended = capsys.readouterr()
     assert (told in ended.err, ended.out, "Traceback" in ended.err) == (True, "", False)
 
@@ -185,32 +196,54 @@ def test_gaps_make_the_status_of_an_analysis_1(
     run(monkeypatch, folder)
     (folder.parent / "out" / "scores" / base_key("sums")).rename("aside")
     capsys.readouterr()
-    assert call(monkeypatch, "shape", "out") == 1
+    assert call(monkeypatch, "analyze", "out", "shape") == 1
     ended = capsys.readouterr()
     assert ended.out.startswith("The shape\n")
     assert ended.err.endswith("3 scores are missing; run the study again\n")
-    assert call(monkeypatch, "shape", "nowhere") == 2
+    assert call(monkeypatch, "analyze", "nowhere", "shape") == 2
 
 
 @pytest.mark.usefixtures("shape")
 def test_analyses_are_listed_and_hinted_at(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(monkeypatch, "--help") == 0
-    told = capsys.readouterr().out
-    assert "What shape a study has." in told
-    assert "It takes no time" not in told
-    assert call(monkeypatch, "shap", "out") == 2
-    assert "Did you mean 'shape'?" in capsys.readouterr().err
-    monkeypatch.setitem(ANALYSES._items, "status", ANALYSES["shape"])
-    assert call(monkeypatch, "--help") == 0
-    told = capsys.readouterr().out
-    assert (told.count("What shape a study has."), "is done, missing" in told) == (1, True)
+    run(monkeypatch, folder)
+    capsys.readouterr()
+    assert call(monkeypatch, "analyze", "out") == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in told] == [*ANALYSES.names()]
+    width = max(map(len, ANALYSES.names()))
+    assert f"{'shape':{width}}  What shape a study has." in told
+    assert call(monkeypatch, "analyze", "out", "shap") == 2
+    ended = capsys.readouterr()
+    words = "There is no analysis called 'shap'. Did you mean 'shape'?\n"
+    assert (ended.out, ended.err) == ("", words)
+    assert call(monkeypatch, "analyze", "nowhere") == 2
 
 
-def test_an_analysis_of_another_package_is_a_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_analysis_with_a_command_of_its_own_is_the_same_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    run(monkeypatch, folder)
+    capsys.readouterr()
+    options = ("--table", "arms", "--format", "csv", "--source", "sums")
+    told = []
+    for words in (("analyze", "out", "generalization"), ("generalization", "out")):
+        assert call(monkeypatch, *words, *options) == 0
+        told.append(capsys.readouterr().out)
+        assert call(monkeypatch, *words, "--recipe", "nothing") == 2
+        assert "recipe: no 'nothing'" in capsys.readouterr().err
+    assert told[0] == told[1] != ""
+    assert call(monkeypatch, "generalization", "--help") == 0
+    help_ = capsys.readouterr().out
+    assert "Which arm" in help_ or "which arm to ship" in help_
+    assert "--target-family" in help_
+
+
+def test_an_analysis_of_another_package_can_be_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, folder)
     point = EntryPoint("outside", "test_cli:outside", "crosstune.analysis")
 
     def points(*, group: str, name: str = "outside") -> list[EntryPoint]:
@@ -218,9 +251,52 @@ def test_an_analysis_of_another_package_is_a_command(
 
     monkeypatch.setattr(registry, "entry_points", points)
     monkeypatch.setattr(ANALYSES, "_items", {})
-    monkeypatch.setattr(EntryPoint, "load", lambda _: lambda *_: None)
-    assert call(monkeypatch, "outside", "--help") == 0
-    assert "The analysis 'outside', in words and tables." in capsys.readouterr().out
+
+    def broken(_: EntryPoint) -> None:
+        raise ImportError("it is not there")
+
+    monkeypatch.setattr(EntryPoint, "load", broken)
+    capsys.readouterr()
+    assert call(monkeypatch, "analyze", "out") == 0
+    assert capsys.readouterr().out == "outside\n"
+    found = Analysis("outside", "From outside", ("It came.",), ())
+    monkeypatch.setattr(EntryPoint, "load", lambda _: lambda *_: found)
+    assert call(monkeypatch, "analyze", "out", "outside") == 0
+    assert capsys.readouterr().out == "From outside\n- It came.\n"
+
+
+def test_a_table_of_any_models_is_asked_for_its_abilities(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance = np.random.default_rng(0)
+    skill = chance.standard_normal((40, 1))
+    scores = skill + 0.3 * chance.standard_normal((40, 6))
+    lines = [f"model {i},{','.join(map(str, row))}" for i, row in enumerate(scores)]
+    path = tmp_path / "scores.csv"
+    path.write_text("\n".join(["model,a,b,c,d,e,f", *lines]))
+    assert call(monkeypatch, "abilities", path) == 0
+    assert "1 ability" in capsys.readouterr().out
+    tasks = ("--task", "b", "--task", "a", "--task", "c", "--task", "e")
+    assert (
+        call(monkeypatch, "abilities", path, *tasks, "--table", "loadings", "--format", "csv") == 0
+    )
+    rows = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert {row["name"] for row in rows} == {"a", "b", "c", "e"}
+    assert call(monkeypatch, "abilities", tmp_path / "none.csv") == 2
+
+
+def test_the_help_imports_no_analysis() -> None:
+    script = (
+        "import sys; from crosstune import cli; sys.argv = ['crosstune', '--help']\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "slow = ('crosstune.analysis', 'numpy', 'pyarrow', 'scipy')\n"
+        "print([name for name in sys.modules if name.startswith(slow)])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.endswith("[]\n")
 
 
 def test_the_page_is_written_by_run_and_by_report(

@@ -13,6 +13,7 @@ import json
 import re
 import sys
 import textwrap
+import typing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,7 @@ from crosstune import cli
 from crosstune.models.recipe import Recipe
 from crosstune.results import cells, matrix, outcomes, store
 from crosstune.study.schema import Source, Study
+from crosstune.tasks import edits
 from crosstune.tasks.example import Condition
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
@@ -77,6 +79,17 @@ def table(model: type[BaseModel]) -> str:
     return "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *rows])
 
 
+def edit_table() -> str:
+    """All edits with their options and what each says of itself."""
+    rows = []
+    for model in typing.get_args(typing.get_args(edits.Edit)[0]):
+        said = model.model_json_schema()["properties"]
+        name = said.pop("edit")["const"]
+        options = [f"`{o}` ({kind(s)}; {default(model, o)})" for o, s in said.items()]
+        rows.append(f"| `{name}` | {', '.join(options) or '–'} | {inspect.getdoc(model)} |")
+    return "\n".join(["| edit | options | what it does |", "|---|---|---|", *rows])
+
+
 def described(module: ModuleType) -> str:
     """The indented block of a module's docstring, as it stands."""
     blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", f"{module.__doc__}\n", re.MULTILINE)
@@ -96,6 +109,7 @@ def names() -> str:
 PARTS = {
     "study": lambda: table(Study),
     "source": lambda: table(Source),
+    "edits": edit_table,
     "recipe": lambda: table(Recipe),
     "condition": lambda: table(Condition),
     "status": lambda: re.findall(r"Exit status:[^.]*\.", cli.__doc__ or "")[0],

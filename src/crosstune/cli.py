@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crosstune.results.store import Store
     from crosstune.study.schema import Study
     from crosstune.tasks import Task
+    from crosstune.tasks.profile import Text
 
 
 app = typer.Typer(
@@ -56,6 +57,9 @@ Relation = Annotated[
 ]
 TextFormat = Annotated[
     Literal["table", "csv", "json"], typer.Option("--format", help="How it is written.")
+]
+ProfileFormat = Annotated[
+    Literal["table", "json"], typer.Option("--format", help="How it is written.")
 ]
 Format = Literal["table", "csv", "json", "parquet"]
 
@@ -240,6 +244,26 @@ app.command("generalization", help="Tell which arm to ship for which use, and ho
 )
 
 
+@app.command("abilities")
+def abilities_command(
+    file: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="Models down, tasks across.")],
+    names: Annotated[
+        list[str] | None, typer.Option("--task", metavar="NAME", help="A column; may be repeated.")
+    ] = None,
+    rotation: Annotated[
+        Literal["none", "varimax", "promax", "oblimin"], typer.Option(help="Of several abilities.")
+    ] = "varimax",
+    table: TableName = None,
+    form: TextFormat = "table",
+) -> None:
+    """Tell which abilities a table of scores holds, of any models on any tasks."""
+    from crosstune.analysis.abilities import abilities_of_file
+    from crosstune.report.findings import written
+
+    found = abilities_of_file(file, tasks=names or (), rotation=rotation)
+    print(written(found, table=table, form=form).rstrip("\n"))
+
+
 @app.command("report")
 def report_command(folder: Folder, out: Page = None) -> None:
     """Write the page of a study: what was done, the matrix, what got worse, and why to trust it."""
@@ -290,6 +314,60 @@ def tasks_check(names: Names = None, patterns: Patterns = None) -> None:
         print(f"{task.name}: {'; '.join(problems) or 'good'}")
     if wrong:
         raise typer.Exit(1)
+
+
+@app.command("profile")
+def profile_command(
+    what: Annotated[str, typer.Argument(metavar="TASK|FILE", help="A task, its file, or rows.")],
+    patterns: Patterns = None,
+    split: Annotated[Literal["train", "test"] | None, typer.Option(help="Of a task.")] = None,
+    input_field: Annotated[str, typer.Option("--input", help="Rows: field of the prompt.")] = "",
+    answer_field: Annotated[str, typer.Option("--answer", help="Rows: field of the answer.")] = "",
+    form: ProfileFormat = "table",
+) -> None:
+    """What a task or a file of rows is like: classes, lengths, language; rows are streamed."""
+    import json
+
+    from crosstune import tasks
+    from crosstune.tasks import profile as profiles
+
+    path = Path(what)
+    if path.suffix in profiles.READERS:
+        if split or patterns:
+            raise InputError("--split and --tasks are about a task; a file of rows has neither")
+        rows = profiles.file_texts(path, prompt=input_field, answer=answer_field)
+        title, found = path.name, profiles.profile(_progress(rows))
+    else:
+        if input_field or answer_field:
+            raise InputError("--input and --answer are about a file of rows; a task has its own")
+        task = _task(what, patterns)
+        part = split or ("train" if task.train_split else "test")
+        items = tasks.examples(task, part).items
+        title, asked = f"{task.name}, {part}", tasks.prompts(task, items)
+        found = profiles.profile_of(items, asked, kind=task.kind)
+    if form == "json":
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    from crosstune.report.profile import told
+
+    print(told(found, title=title, meanings={n: f.meaning for n, f in profiles.FEATURES.items()}))
+    if found["language"]["nouns"] is None or found["language"]["word_frequency"] is None:
+        _complain("some features need an extra: pip install 'crosstune[language]'")
+
+
+def _task(what: str, patterns: list[str] | None) -> Task:
+    """The task of that name, or of that file."""
+    if Path(what).suffix not in {".yaml", ".yml"}:
+        return _chosen([what], patterns)[0]
+    known = _tasks([*(patterns or []), what]).values()
+    return next(task for task in known if task.path == Path(what).resolve())
+
+
+def _progress(rows: Iterator[Text]) -> Iterator[Text]:
+    for number, row in enumerate(rows, 1):
+        if number % 100_000 == 0:
+            _complain(f"{number:,} rows read")
+        yield row
 
 
 @app.command()
@@ -401,6 +479,7 @@ _PACKAGES = {
     "peft": "models",
     "gguf": "models",
     "datasets": "hub",
+    "spacy": "language",
 }
 
 

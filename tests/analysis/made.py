@@ -56,6 +56,9 @@ class Made:
         shuffled: Whether the plan's rows stand in another order.
         moved: mean_change by recipe.
         n: Examples, by target.
+        classes: What all rows of a choice target offer, by name; yes and no where it is not told.
+        ranked: Labels and log-likelihoods of such a target, by what `values` gets.
+        profiles: Of sources, by name.
     """
 
     sources: Mapping[str, Sequence[str]] = field(
@@ -80,6 +83,9 @@ class Made:
     shuffled: bool = False
     moved: Mapping[str, float] = field(default_factory=dict)
     n: Mapping[str, int] = field(default_factory=dict)
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ranked: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
+    profiles: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     def changed(self, **changes: Any) -> Made:
         return replace(self, **changes)
@@ -113,6 +119,7 @@ class Made:
                     "metrics": ["rougeL" if target in self.texts else "acc"],
                     "leaked": 0,
                     "contained": 0,
+                    "source_profile": key("profile", source),
                     "job_key": key(source, recipe, seed),
                     "base_job_key": key(BASE),
                     "key": key(source, recipe, seed, condition, target),
@@ -151,12 +158,19 @@ class Made:
                     self._put(store, spot, values or drawn)
             if row["job_key"] not in store.names("adapters"):
                 self._tune(store, *tuned)
+        for source, told in self.profiles.items():
+            _keep(store, key("profile", source), told)
         return store, TransferMatrix.of(store)
 
     def _put(self, store: Store, spot: tuple[Any, ...], values: Values) -> None:
         *_, condition, target = spot
         n = self.n.get(target, 40)
         text, metric = target in self.texts, "rougeL" if target in self.texts else "acc"
+        if target in self.classes:
+            assert self.ranked is not None
+            return self._store(
+                store, spot, ranked(target, self.classes[target], *self.ranked(*spot, n))
+            )
         found = [float(value) for value in values(*spot, n)]
         rows = [
             Outcome(
@@ -173,6 +187,10 @@ class Made:
             )
             for i, value in enumerate(found)
         ][self.left_out.get(condition, 0) :]
+        return self._store(store, spot, rows)
+
+    def _store(self, store: Store, spot: tuple[Any, ...], rows: Sequence[Outcome]) -> None:
+        metric = next(iter(rows[0].metrics))
 
         def fill(folder: Path) -> None:
             write_outcomes(folder / "outcomes.parquet", rows)
@@ -192,6 +210,37 @@ class Made:
             (folder / "job.json").write_text(json.dumps(record))
 
         store.put("adapters", key(source, recipe, seed), fill)
+
+
+def _keep(store: Store, name: str, profile: dict[str, Any]) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "profile.json").write_text(json.dumps(profile))
+
+    store.put("profiles", name, fill)
+
+
+def ranked(
+    target: str, classes: Sequence[str], labels: np.ndarray, log_likelihoods: np.ndarray
+) -> list[Outcome]:
+    """Rows that all offer the same classes."""
+    picked = log_likelihoods.argmax(axis=1)
+    return [
+        Outcome(
+            id=f"{target}-{i:04}",
+            prompt_sha256="",
+            answer=classes[pick],
+            log_likelihoods=tuple(sums),
+            label=label,
+            references=(classes[label],),
+            metrics={"acc": float(pick == label)},
+            prompt_tokens=1 + i,
+            answer_tokens=1,
+            truncated=False,
+        )
+        for i, (label, pick, sums) in enumerate(
+            zip(labels.tolist(), picked.tolist(), log_likelihoods.tolist(), strict=True)
+        )
+    ]
 
 
 def drawn(*spot: Any) -> np.ndarray:

@@ -6,13 +6,13 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from itertools import product
 from typing import Any
 
 import pyarrow as pa
 
-from crosstune.analysis.findings import Analysis, Table
+from crosstune.analysis.findings import Analysis, Figure, Table
 from crosstune.report.page import page
 from crosstune.results.cells import SCHEMA
 from crosstune.results.matrix import _SCORES, Row, TransferMatrix
@@ -285,6 +285,8 @@ def arms() -> list[dict[str, Any]]:
         row |= {"recipe": name, "condition": condition}
         row |= {"score": score, "gain": None if bare else gain, "q": None if bare else 0.0004}
         row |= {"low": None if bare else gain - 0.06, "high": None if bare else gain + 0.04}
+        row |= {"score_low": None if bare else score - 0.06}
+        row |= {"score_high": None if bare else score + 0.04}
         rows.append(row | {"pairs": 1200})
     return rows
 
@@ -293,13 +295,34 @@ def sizes() -> list[dict[str, Any]]:
     """Scores after 100, 1,000 and 10,000 training examples."""
     return [
         {"series": "100 / more", "family": family, "setting": "in-domain", "condition": condition}
-        | {"training_examples": n, "score": score, "gain": 0.2, "low": 0.1, "high": 0.25}
+        | {"training_examples": n, "score": score, "low": score - 0.1, "high": score + 0.05}
         for family, condition in product(("sentiment", "entailment"), ("zero-shot", "four-shot"))
         for n, score in ((100, 0.4), (1_000, 0.5), (10_000, 0.6))
     ]
 
 
-def analysis(*, say: str = "", **rows: Sequence[Mapping[str, Any]]) -> Analysis:
+INTERVAL = {"low": "low", "high": "high"}
+ARMS = Figure(
+    "dots",
+    "arms",
+    "Scores of the arms",
+    "The base is left behind.",
+    {"name": "recipe condition", "value": "score", "low": "score_low", "high": "score_high"}
+    | {"panel": "setting", "group": "family", "series": "recipe"},
+)
+SIZES = Figure(
+    "curves",
+    "sizes",
+    "Scores by training examples",
+    "Lines rise.",
+    {"x": "training_examples", "y": "score", "series": "condition", "panel": "family setting"}
+    | INTERVAL,
+)
+
+
+def analysis(
+    *, say: str = "", figures: Sequence[Figure] = (), **rows: Sequence[Mapping[str, Any]]
+) -> Analysis:
     """An analysis with these tables; `say` stands wherever it can say anything."""
     tables = tuple(
         Table(
@@ -308,7 +331,11 @@ def analysis(*, say: str = "", **rows: Sequence[Mapping[str, Any]]) -> Analysis:
         for name, r in rows.items()
     )
     told = (f"Ship lora · zero-shot.{say}", f"The second sentence.{say}")
-    return Analysis("generalization", f"How tuned models generalise{say}", told, tables)
+    title = f"How tuned models generalise{say}"
+    drawn = [
+        replace(figure, title=figure.title + say, note=figure.note + say) for figure in figures
+    ]
+    return Analysis("generalization", title, told, tables, tuple(drawn))
 
 
 def example() -> TransferMatrix:
@@ -333,7 +360,8 @@ def example_page() -> str:
 
 def analysed_page() -> str:
     """The page of `example` with what an analysis found."""
-    return page_of(example(), analyses=[analysis(arms=arms(), sizes=sizes(), others=arms()[:3])])
+    found = analysis(figures=(ARMS, SIZES), arms=arms(), sizes=sizes(), others=arms()[:3])
+    return page_of(example(), analyses=[found])
 
 
 def page_of(found: TransferMatrix, **changes: Any) -> str:

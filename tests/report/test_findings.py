@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from crosstune.analysis.findings import Analysis
-from crosstune.errors import CrosstuneError, InputError, JobFailure
+from crosstune.analysis.findings import Analysis, Figure, Table
+from crosstune.errors import InputError, JobFailure
 from crosstune.registry import Registry
 from crosstune.report import page as module
 from crosstune.report import payload as payload_module
@@ -22,7 +23,9 @@ from crosstune.results.matrix import TransferMatrix
 from crosstune.results.store import Store
 from report.parsed import SECTIONS, Parsed
 from report.tables import (
+    ARMS,
     HOSTILE,
+    SIZES,
     analysed_page,
     analysis,
     arms,
@@ -45,6 +48,7 @@ def test_numbers_are_readable_and_heads_say_their_unit() -> None:
         "p": 0.04167,
         "q": 0.0001,
         "mean_change": 7.954e-5,
+        "tokens_mean": -12345.6,
         "highest": 8e-5,
         "score_n": 12000,
         "significant": True,
@@ -59,14 +63,46 @@ def test_numbers_are_readable_and_heads_say_their_unit() -> None:
         "p": "0.042",
         "q": "< 0.001",
         "mean_change": "7.95e−05",
+        "tokens_mean": "−12,346",
         "highest": "8e−05",
         "score_n": "12,000",
         "significant": "yes",
         "unknown": "–",
     }
-    assert numeric == [False, *[True] * 8, False, False]
+    assert numeric == [False, *[True] * 9, False, False]
     long = pa.table({"text": ["x" * 500], "gain": [float("nan")]})
     assert readable(long).rows == [[f"{'x' * 59}…", "–"]]
+
+
+def test_an_interval_is_read_as_what_it_is_about() -> None:
+    def heads(*names: str) -> list[str]:
+        return readable(pa.table({name: [0.5] for name in names})).heads
+
+    assert heads("gain", "low", "p_low") == ["gain ×100", "low ×100", "p_low"]
+    assert heads("loading", "low", "high") == ["loading", "low", "high"]
+    table = Table("t", "T", "", pa.table({"gain": [0.5, 0.5], "low": [0.25, 0.35]}))
+    text = written(Analysis("a", "A", ("It is.",), (table,)), table=None, form="table")
+    assert "In every row: gain ×100 50.0." in text
+    assert text.splitlines()[-3:] == ["low ×100", "    25.0", "    35.0"]
+
+
+def test_a_narrow_terminal_cuts_texts_and_takes_more_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"text": f"{i} is a long text" * 5, "gain": 0.125 * i} for i in (1, 2)]
+    rows = [row | {f"number_{n}": 1000 * n + n * row["gain"] for n in range(5)} for row in rows]
+    found = analysis(wide=rows)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    wide = written(found, table="wide", form="table").splitlines()
+    assert len(wide[-1]) > 100
+    monkeypatch.setenv("COLUMNS", "50")
+    narrow = written(found, table="wide", form="table").splitlines()
+    assert max(map(len, narrow)) <= 50
+    *_, head, head_2, _, _, row, row_2 = narrow
+    assert (head + head_2).split() == wide[-3].split()
+    assert row.startswith("2 is a long… ")
+    assert (row + row_2).split()[4:] == wide[-1].split()[-5:]
+    assert {line.index(word) + len(word) for line, word in ((head, "×100"), (row, "25.0"))} == {
+        12 + 2 + len("gain ×100")
+    }
 
 
 def test_sentences_are_bullets_and_columns_stand_under_their_heads() -> None:
@@ -85,6 +121,8 @@ def test_sentences_are_bullets_and_columns_stand_under_their_heads() -> None:
         "q",
         "low ×100",
         "high ×100",
+        "score_low ×100",
+        "score_high ×100",
     ]
     assert "In every row: family all families, setting in-domain, pairs 1,200.\n" in table
     ends = {line.index(word) + len(word) for line, word in ((head, "×100"), (rows[0], "36.7"))}
@@ -161,8 +199,36 @@ def test_an_analysis_is_a_section_between_targets_and_losses() -> None:
         "How tuned models generalise Ship lora · zero-shot. The second sentence."
     )
     assert "Table of arms (36 rows) A row is one of arms. family setting recipe condition" in text
-    assert "all familiesin-domainbasezero-shot36.7––––1,200" in text
-    assert parsed.payload()["analyses"] == [{"arms": arms(), "sizes": sizes()}]
+    assert "all familiesin-domainbasezero-shot36.7––––––1,200" in text
+    (told,) = parsed.payload()["analyses"]
+    assert {name: rows_of(columns) for name, columns in told["tables"].items()} == {
+        "arms": arms(),
+        "sizes": sizes(),
+    }
+    drawn = {figure["kind"]: figure for figure in told["figures"]}
+    assert drawn["dots"]["columns"]["name"] == ["recipe", "condition"]
+    assert drawn["dots"]["units"] | {"value": "points"} == drawn["dots"]["units"]
+    assert (drawn["curves"]["units"]["x"], drawn["curves"]["rows"]) == ("", len(sizes()))
+
+
+def rows_of(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def test_the_first_table_is_open_and_so_are_short_ones() -> None:
+    found = analysis(arms=arms(), sizes=sizes(), long=arms(), short=arms()[:3])
+    parsed = Parsed(page_of(example(), analyses=[found]))
+    opened = [
+        (text.split("(")[0].strip(), "open" in attributes)
+        for attributes, text in parsed.all("details")
+        if text.strip().startswith("Table of ")
+    ]
+    assert opened == [
+        ("Table of arms", True),
+        ("Table of sizes", True),
+        ("Table of long", False),
+        ("Table of short", True),
+    ]
 
 
 def test_a_page_without_an_analysis_has_no_such_section() -> None:
@@ -176,26 +242,32 @@ def test_no_text_of_an_analysis_becomes_an_element(hostile: str) -> None:
         plain = text.encode("utf-8", "replace").decode("utf-8")
         named = dict.fromkeys(("family", "setting", "recipe", "condition"), plain)
         rows = [row | named for row in arms()]
-        return Parsed(page_of(example(), analyses=[analysis(say=text, arms=rows, other=rows)]))
+        found = analysis(say=text, figures=(ARMS,), arms=rows, other=rows)
+        silent = Analysis("none", text, (text,), ())
+        return Parsed(page_of(example(), analyses=[found, silent]))
 
     tame, wild = through("tame"), through(hostile)
     assert wild.shape == tame.shape
     shown = " ".join(hostile.encode("utf-8", "replace").decode("utf-8").split())
-    texts = [page.section("analysis-generalization") for page in (tame, wild)]
-    assert texts[0].count("tame") == texts[1].count(shown) > 200
+    for section, least in (("analysis-generalization", 200), ("silent", 2)):
+        texts = [page.section(section) for page in (tame, wild)]
+        assert texts[0].count("tame") == texts[1].count(shown) >= least
 
 
 def test_a_long_table_is_cut_on_the_page_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_ROWS", 20)
-    monkeypatch.setattr(payload_module, "MOST_DRAWN", 30)
-    parsed = Parsed(page_of(example(), analyses=[analysis(arms=arms(), sizes=sizes())]))
+    monkeypatch.setitem(payload_module.MOST_DRAWN, "dots", 30)
+    found = analysis(figures=(ARMS, SIZES), arms=arms(), sizes=sizes())
+    parsed = Parsed(page_of(example(), analyses=[found]))
     (text,) = (text for text, rows in tables_of(parsed) if rows == 20)
     assert "1,200" in text
     told = parsed.section("analysis-generalization")
     assert "The first 20 rows; the command line has all: " in told
-    assert "crosstune generalization DIR --table arms --format csv" in told
+    assert "crosstune analyze DIR generalization --table arms --format csv" in told
     assert "--table sizes" not in told
-    assert parsed.payload()["analyses"] == [{"sizes": sizes()}]
+    (drawn,) = parsed.payload()["analyses"]
+    assert [*drawn["tables"]] == ["sizes"]
+    assert [figure["rows"] for figure in drawn["figures"]] == [36, 12]
 
 
 def tables_of(parsed: Parsed) -> list[tuple[str, int]]:
@@ -205,10 +277,19 @@ def tables_of(parsed: Parsed) -> list[tuple[str, int]]:
 
 def test_what_is_no_number_is_not_drawn() -> None:
     rows = [{"recipe": "lora", "score": float("nan"), "day": None}]
-    parsed = Parsed(page_of(example(), analyses=[analysis(arms=rows)]))
-    assert parsed.payload()["analyses"] == [
-        {"arms": [{"recipe": "lora", "score": None, "day": None}]}
-    ]
+    figure = Figure("dots", "arms", "Scores", "", {"name": "recipe", "value": "score"})
+    absent = replace(figure, table="another")
+    found = analysis(figures=(figure, absent), arms=rows)
+    (told,) = Parsed(page_of(example(), analyses=[found])).payload()["analyses"]
+    assert told["tables"] == {"arms": {"recipe": ["lora"], "score": [None], "day": [None]}}
+    assert [drawn["table"] for drawn in told["figures"]] == ["arms"]
+
+
+def test_a_figure_that_cannot_be_drawn_is_refused() -> None:
+    figure = Figure("dots", "arms", "Scores", "", {"name": "recipe", "low": "nowhere recipe"})
+    words = "figure 'Scores' of 'generalization' lacks: nowhere, value"
+    with pytest.raises(ValueError, match=words):
+        analysis(figures=[figure], arms=[{"recipe": "lora"}])
 
 
 # --- from a folder ----------------------------------------------------------------------------
@@ -243,16 +324,27 @@ def test_every_analysis_that_applies_is_made_once(registry: Registry[Any], tmp_p
     parsed = Parsed(report(store, matrix=found))
     assert given == [(store, found)]
     ids = [attributes["id"] for attributes, _ in parsed.all("section")]
-    assert [name for name in ids if name not in SECTIONS] == ["analysis-generalization"]
+    assert [name for name in ids if name not in SECTIONS] == ["analysis-generalization", "silent"]
+    assert parsed.section("silent").endswith(
+        "How tuned models generalise (generalization): Ship lora · zero-shot. The second sentence."
+    )
 
 
-@pytest.mark.parametrize("error", [InputError("a file is damaged"), JobFailure("it broke")])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (InputError("a file is damaged"), "a file is damaged"),
+        (JobFailure("it broke"), "it broke"),
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
+    ],
+)
 def test_an_analysis_that_fails_leaves_the_page_and_its_reason(
-    error: CrosstuneError, registry: Registry[Any], tmp_path: Path
+    error: Exception, told: str, registry: Registry[Any], tmp_path: Path
 ) -> None:
     def shape(*_: object) -> Analysis:
         raise error
 
-    registry.add("shape")(shape)
+    registry.add("side-shape")(shape)
     parsed = Parsed(report(Empty(tmp_path), matrix=matrix([])))
-    assert parsed.section("analysis-shape") == f"Shape It could not be made: {error}"
+    text = parsed.section("silent")
+    assert text.endswith(f"Side shape (side-shape): It could not be made: {told}")

@@ -26,7 +26,16 @@ from crosstune.models.embedded import embedded_folder
 from crosstune.models.encoding import Encoder
 from crosstune.models.forest import Tree
 from crosstune.models.lowrank import use_low_rank
-from crosstune.models.protocol import Assignment, ChoiceAnswer, Progress, Proof, TextAnswer, Tuning
+from crosstune.models.protocol import (
+    MEASURED,
+    Assignment,
+    ChoiceAnswer,
+    Measured,
+    Progress,
+    Proof,
+    TextAnswer,
+    Tuning,
+)
 from crosstune.models.reading import Model, Reader, exact_output, is_out_of_memory
 from crosstune.models.recipe import Recipe
 from crosstune.models.reference import ModelReference
@@ -304,6 +313,21 @@ class TorchModel:
     def alike(self, prompts: Sequence[Prompt]) -> tuple[str, str] | None:
         """Two choices of a prompt that first tokens cannot tell apart; see the protocol."""
         return self._encoder.alike(prompts)
+
+    def measure(self, prompts: Sequence[Prompt]) -> Measured:
+        """Lengths in tokens and mean states; see the protocol."""
+        longest = self._encoder.max_length
+        lessons = self._encoder.lessons(prompts, max_tokens=longest)
+        with self._arithmetic():
+            states = [
+                self._reader.state(self._model, lesson.tokens[: lesson.start])
+                for lesson in lessons[:MEASURED]
+            ]
+        return Measured(
+            tuple(lesson.start for lesson in lessons),
+            tuple(lesson.end - lesson.start for lesson in lessons),
+            tuple(torch.stack(states).mean(0).tolist()),
+        )
 
     def score_choices(
         self,

@@ -53,6 +53,26 @@ class TextAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What a model's tokenizer and states say of prompts.
+
+    Attributes:
+        prompt_tokens: Of each context, demonstrations among them.
+        answer_tokens: Of each right answer, what ends it left out.
+        states: Mean of the last layer's states over the tokens of a context, then over the first
+            `MEASURED` contexts; as many as the model is wide.
+    """
+
+    prompt_tokens: tuple[int, ...]
+    answer_tokens: tuple[int, ...]
+    states: tuple[float, ...]
+
+
+MEASURED = 32
+"""Prompts whose states are read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """What tuning reports, to be stored beside the weights.
 
@@ -182,6 +202,9 @@ class LanguageModel(Protocol):
 
     def alike(self, prompts: Sequence[Prompt]) -> tuple[str, str] | None:
         """Two choices of a prompt that first tokens cannot tell apart, where there are some."""
+
+    def measure(self, prompts: Sequence[Prompt]) -> Measured:
+        """Lengths in tokens, and states of the model as it answers now, of tuning prompts."""
 
     def score_choices(
         self,

@@ -176,6 +176,20 @@ class Reader:
             ).logits
         return logits[0]
 
+    @torch.inference_mode()
+    def state(self, model: Model, tokens: Sequence[int]) -> Float[Tensor, " width"]:
+        """Mean of the last layer's states over a text, in fp32."""
+        ids = torch.tensor([tokens], device=self.base.device)
+        kept: list[Tensor] = []
+        head = self.base.get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+        try:
+            with output_at(self.base, torch.tensor([0]), torch.tensor([0])):
+                model(input_ids=ids, use_cache=False)
+        finally:
+            hook.remove()
+        return kept[0][0].float().mean(0)
+
     def remember(self, model: Model, prefix: Sequence[int]) -> Memory:
         """Read what all trees of later batches follow; their trees begin behind it."""
         memory = Memory(len(prefix))

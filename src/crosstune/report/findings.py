@@ -219,7 +219,7 @@ def _told(value: Any, unit: Unit) -> str:
         case float() if unit == "points":
             return f"{100 * value:.1f}".replace("-0.0", "0.0").replace("-", "−")
         case float():
-            return f"{value:.3g}".replace("-", "−")
+            return f"{value:{',.0f' if abs(value) >= 1000 else '.3g'}}".replace("-", "−")
         case bool():
             return "yes" if value else "no"
         case int():

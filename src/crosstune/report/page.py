@@ -36,7 +36,7 @@ MOST_BYTES = 12_000_000
 MOST_ROWS = 200
 """Rows of a table of an analysis; a longer one is left to the command line."""
 
-SHORT = 12
+FEW_ROWS = 12
 """Rows of a table of an analysis that is not folded away, as the first one is not either."""
 
 VISIBLE = 25
@@ -82,7 +82,7 @@ def _analyses(store: Store, matrix: TransferMatrix) -> Iterator[Analysis]:
         except Exception as error:  # noqa: BLE001 (one of another package may raise anything)
             kind = "" if isinstance(error, CrosstuneError) else f"{type(error).__name__}: "
             told = f"It could not be made: {kind}{error}"
-            yield Analysis(name, name.capitalize().replace("_", " "), (told,), ())
+            yield Analysis(name, name.replace("-", " ").capitalize(), (told,), ())
 
 
 def page(
@@ -130,7 +130,7 @@ def page(
         shares=shares(matrix),
         analyses=shown,
         silent=[analysis for analysis in analyses if not analysis.tables],
-        short=SHORT,
+        few=FEW_ROWS,
         readable=readable,
         most_rows=MOST_ROWS,
         css=(room / "page.css").read_text("utf-8"),

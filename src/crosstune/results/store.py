@@ -4,6 +4,7 @@
     plan.json               one row for every cell of the matrix and seed, and its keys
     adapters/<key>/         the weights of one tuned model and their proof
     scores/<key>/           outcomes.parquet and cell.json of one cell
+    profiles/<key>/         profile.json: what the rows of one source or target are like
     failures/<key>.json     why a job or a cell could not be finished
     matrix.csv              the transfer matrix: a row for every cell
     scores.csv              what it is made of: a row for every seed of a cell, with its origin
@@ -36,10 +37,10 @@ from crosstune.results.entry import damage, seal, sync
 FORMAT = 1
 """Version of the folder's layout; a newer one is refused."""
 
-Kind = Literal["adapters", "scores"]
+Kind = Literal["adapters", "scores", "profiles"]
 Tell = Callable[[str], None]
 _READ = frozenset({"matrix.csv", "scores.csv", "report.html"})
-_OURS = _READ | {"adapters", "scores", "failures", "plan.json", ".tmp", ".lock"}
+_OURS = _READ | {"adapters", "scores", "profiles", "failures", "plan.json", ".tmp", ".lock"}
 _STUDY = {"name": str, "model": str, "numeric_type": str, "base_sha256": dict}
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
@@ -78,7 +79,7 @@ class Store:
 
     def _join(self) -> None:
         """Be one of the writers; the only one clears away what killed ones have left behind."""
-        for kind in ("adapters", "scores", "failures", ".tmp"):
+        for kind in ("adapters", "scores", "profiles", "failures", ".tmp"):
             (self.folder / kind).mkdir(parents=True, exist_ok=True)
         handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         weakref.finalize(self, os.close, handle)
@@ -181,6 +182,12 @@ class Store:
     def outcomes(self, key: str) -> Path:
         """The answers of a score that `cell` has found sound."""
         return self._path("scores", key) / "outcomes.parquet"
+
+    def profile(self, key: str) -> dict[str, Any] | None:
+        """What a sound profile.json says; None when there is none."""
+        folder = self.entry("profiles", key)
+        told = None if folder is None else content(folder / "profile.json")
+        return told if isinstance(told, dict) else None
 
     def fail(self, key: str, failure: dict[str, Any]) -> None:
         """Record why the job or cell of that key could not be finished."""

@@ -62,13 +62,15 @@ class Training:
     """What a source teaches in a recipe, the same for every seed.
 
     Attributes:
-        examples: The training examples, and the demonstrations before them.
-        prompts: The final wording of the training examples.
+        examples: The training examples.
+        prompts: Their final wording, in the same order.
+        shown: The demonstrations before them.
         labels: Answers it teaches, of tasks that choose; none where they are too many for classes.
     """
 
     examples: tuple[Example, ...]
     prompts: tuple[Prompt, ...]
+    shown: tuple[Example, ...]
     labels: tuple[str, ...]
 
 
@@ -123,6 +125,7 @@ class Draft:
         """The examples of a source; a mixture shares them evenly, the first tasks take the rest."""
         found: list[Example] = []
         prompts: list[Prompt] = []
+        before: list[Example] = []
         share, rest = divmod(recipe.examples, len(source.tasks))
         if source.edits and recipe.demonstrations:
             self.wrong(
@@ -150,7 +153,8 @@ class Draft:
                 )
             if there:
                 chosen = self.chosen(source, there, count)
-                found += (*chosen, *shown)
+                found += chosen
+                before += shown
                 prompts += tasks.prompts(
                     self.known[name],
                     chosen,
@@ -158,9 +162,9 @@ class Draft:
                     chat_template=recipe.chat_template,
                     demonstrations=shown,
                 )
-        taught = sorted({e.references[0] for e in found if e.label is not None})
+        taught = sorted({e.references[0] for e in (*found, *before) if e.label is not None})
         labels = tuple(taught) if len(taught) <= MOST_LABELS else ()
-        return Training(tuple(found), tuple(prompts), labels)
+        return Training(tuple(found), tuple(prompts), tuple(before), labels)
 
     def chosen(self, source: Source, there: Sequence[Example], count: int) -> tuple[Example, ...]:
         """The training examples of a task, edited as the source says."""

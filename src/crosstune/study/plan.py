@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from crosstune import models, tasks
 from crosstune.errors import InputError, did_you_mean
@@ -19,6 +19,7 @@ from crosstune.results.cells import relation
 from crosstune.study.caveats import Way, leaks, mismatches, without_family, without_original
 from crosstune.study.draft import Draft, Question, Training
 from crosstune.study.keys import base_ingredients, cell_key, job_ingredients, key
+from crosstune.study.profiles import Dataset
 from crosstune.study.schema import Study
 from crosstune.tasks import Leakage, Task
 from crosstune.tasks.example import Prompt
@@ -68,6 +69,7 @@ class Plan:
         numeric_type: Of the base, resolved.
         jobs: The bare base first; no job stands there twice.
         rows: One for every cell of the matrix, plain values only, as stored in plan.json.
+        datasets: What sources teach and targets ask, by the key of its profile.
         revisions: Of the data that was read, by task and split; empty for local files.
         warnings: What is allowed but may not be meant, rows that are left out among them.
     """
@@ -77,6 +79,7 @@ class Plan:
     numeric_type: str
     jobs: tuple[Job, ...]
     rows: tuple[dict[str, Any], ...]
+    datasets: dict[str, Dataset]
     revisions: dict[str, str]
     warnings: tuple[str, ...]
 
@@ -116,11 +119,16 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
         raise InputError("The study cannot be run", draft.told())
     base = base_ingredients(model.identity, numeric_type=resolved)
     shared = tasks.leakage(
-        {way: training.examples for way, training in trainings.items()},
+        {way: (*t.examples, *t.shown) for way, t in trainings.items()},
         {question.way: question.examples for question in questions},
     )
     asked = {question.way: len(question.examples) for question in questions}
+    datasets = _datasets(draft, trainings, questions)
+    profiles = {way: dataset.key(base) for way, dataset in datasets.items()}
     jobs, rows = _jobs(draft, base, trainings=trainings, questions=questions, shared=shared)
+    for row in rows:
+        row["source_profile"] = profiles["source", row["source"], row["recipe"]]
+        row["target_profile"] = profiles["target", row["target"], row["condition"]]
     warnings = dict.fromkeys(
         mismatches(study)
         + without_original(study)
@@ -129,7 +137,8 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
         + without_family(rows)
         + leaks(shared, asked)
     )
-    return Plan(study, model, resolved, jobs, rows, draft.revisions, tuple(warnings))
+    by_key = {profiles[name]: dataset for name, dataset in datasets.items()}
+    return Plan(study, model, resolved, jobs, rows, by_key, draft.revisions, tuple(warnings))
 
 
 def _unknown(study: Study, known: dict[str, Task]) -> list[str]:
@@ -155,6 +164,25 @@ def _unknown(study: Study, known: dict[str, Task]) -> list[str]:
             if prompt not in variants
         ]
     return problems
+
+
+def _datasets(
+    draft: Draft, trainings: dict[Way, Training], questions: Sequence[Question]
+) -> dict[tuple[str, str, str], Dataset]:
+    """What is measured: every source in every recipe, every target in every condition."""
+    found = {}
+    for source in draft.study.sources:
+        kinds = {draft.known[name].kind for name in source.tasks}
+        for (name, recipe), taught in trainings.items():
+            if name == source.name:
+                kind: Literal["choice", "text"] = "choice" if kinds == {"choice"} else "text"
+                found["source", name, recipe] = Dataset(name, kind, taught.examples, taught.prompts)
+    for asked in questions:
+        target, condition = asked.way
+        found["target", target, condition] = Dataset(
+            target, asked.task.kind, asked.examples, asked.prompts
+        )
+    return found
 
 
 def _jobs(

@@ -21,6 +21,7 @@ from crosstune.results.matrix import TransferMatrix
 from crosstune.results.store import FORMAT, Store, study_in
 from crosstune.study.estimate import asking_work, tuning_work
 from crosstune.study.plan import Job, Plan, plan
+from crosstune.study.profiles import measure
 from crosstune.study.progress import Reporter
 from crosstune.study.schema import Study
 from crosstune.study.worker import Worker
@@ -73,7 +74,9 @@ def run(
     store.write("study.json", _resolved(planned, weights))
     store.write("plan.json", json.dumps(planned.rows, indent=1))
     left = [job for job in planned.jobs if not _is_done(job, store)]
-    if left:
+    measured = store.names("profiles")
+    unmeasured = {k: found for k, found in planned.datasets.items() if k not in measured}
+    if left or unmeasured:
         reporter.say(f"loading {planned.model.name} in {planned.numeric_type}")
         model = (load or models.load)(
             planned.model, numeric_type=planned.numeric_type, device=device
@@ -86,6 +89,7 @@ def run(
                 "its attention cannot be told who sees whom"
             )
         store.write("study.json", _resolved(planned, weights))
+        measure(unmeasured, model=model, store=store, reporter=reporter)
         _work(left, model=model, store=store, planned=planned, reporter=reporter)
     matrix = TransferMatrix.of(store, planned.rows)
     store.write("matrix.csv", matrix.to_csv())

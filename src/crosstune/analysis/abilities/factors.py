@@ -34,7 +34,8 @@ class Solution:
     Attributes:
         loadings: What one standard deviation of an ability does to each column; if rotated
             obliquely, with the others held (pattern).
-        scores: Of the rows, in standard deviations (factors: regression estimates, which vary less).
+        scores: Of the rows, in standard deviations (of factors: regression estimates, which vary
+            less).
         correlations: Of the abilities; the identity unless rotated obliquely.
         unrotated: The loadings before rotation.
         transform: loadings = unrotated · transform.
@@ -47,12 +48,6 @@ class Solution:
     unrotated: Float[np.ndarray, "columns abilities"]
     transform: Float[np.ndarray, "abilities abilities"]
     why_components: str
-
-    @property
-    def communality(self) -> Float[np.ndarray, " columns"]:
-        """The variance of each column that the abilities hold."""
-        held: np.ndarray = ((self.loadings @ self.correlations) * self.loadings).sum(axis=1)
-        return held
 
 
 def rotated(

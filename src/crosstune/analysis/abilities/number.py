@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from crosstune.analysis.abilities.components import eigenvalues, standardised
+from crosstune.analysis.abilities.components import eigenvalues, leading, standardised
 
 MOST = 20
 """Components that are looked at."""
@@ -25,15 +25,19 @@ class Number:
 
     Attributes:
         shares: Of the first components in the variance of the columns.
-        null: The 95th percentile of the shares of tables with permuted columns.
+        null: The 95th percentile of the shares of tables with permuted columns (Horn's line).
+        stepwise: The same once the components before each are taken out; NaN behind the first one
+            that is not above it.
         errors: Squared error of held-out cells with 0, 1, … components, that of none being 1.
-        parallel: Leading components that are above the null.
+        parallel: Leading components that are above the stepwise null; no more are looked at than
+            one beyond `reconstruction`.
         reconstruction: Components with which held-out cells are told best.
-        draws: Permuted tables.
+        draws: Permuted tables, for each component that is asked.
     """
 
     shares: Float[np.ndarray, " components"]
     null: Float[np.ndarray, " components"]
+    stepwise: Float[np.ndarray, " components"]
     errors: Float[np.ndarray, " numbers"]
     parallel: int
     reconstruction: int
@@ -63,25 +67,41 @@ def number_of_abilities(
 
     Source:
         Horn (1965), with permuted columns as Buja & Eyuboglu (1992): no distribution is assumed.
-        Owen & Perry (2009), bi-cross-validation.
+        A large component takes variance from Horn's null and hides those behind it, so each is
+        judged without those before it, as Dobriban & Owen (2019) do; that the rest has lost
+        degrees of freedom is corrected for, which is ours. Owen & Perry (2009),
+        bi-cross-validation.
     """
     generator = np.random.default_rng([seed, 0])
     ready = standardised(table, scale=scale)
-    found = eigenvalues(ready)[:MOST]
-    draws = affordable(table)
+    left, singular, right = np.linalg.svd(ready, full_matrices=False)
+    found = np.square(singular[:MOST]) / (len(table) - 1)
+    errors, draws = held_out_errors(ready, seed=seed), affordable(table)
     drawn = [eigenvalues(generator.permuted(ready, axis=0))[:MOST] for _ in range(draws)]
     null = np.quantile(drawn, QUANTILE, axis=0)
+    stepwise, parallel = np.full(len(found), np.nan), 0
+    stepwise[0] = null[0]
+    while found[parallel] > stepwise[parallel]:
+        parallel += 1
+        if parallel > errors.argmin() or parallel == min(len(found), *(n - 1 for n in table.shape)):
+            break
+        rest = ready - (left[:, :parallel] * singular[:parallel]) @ right[:parallel]
+        top = [_largest(generator.permuted(rest, axis=0)) for _ in range(draws)]
+        stepwise[parallel] = np.quantile(top, QUANTILE) * _lost(table.shape, parallel)
     whole = np.square(ready).sum() / (len(table) - 1)
-    errors = held_out_errors(ready, seed=seed)
-    beyond = found > null
-    return Number(
-        found / whole,
-        null / whole,
-        errors,
-        len(beyond) if beyond.all() else int(beyond.argmin()),
-        int(errors.argmin()),
-        draws,
-    )
+    shares = (found / whole, null / whole, stepwise / whole)
+    return Number(*shares, errors, parallel, int(errors.argmin()), draws)
+
+
+def _largest(ready: Float[np.ndarray, "rows columns"]) -> float:
+    """Variance of the first component."""
+    return float(np.square(leading(ready, 1)).sum())
+
+
+def _lost(shape: tuple[int, ...], number: int) -> float:
+    """What taking out components has taken from the variance of the rest."""
+    rows, columns = shape
+    return (rows - 1) * columns / ((rows - 1 - number) * (columns - number))
 
 
 def held_out_errors(
@@ -117,7 +137,7 @@ def held_out_errors(
 def _most(ready: Float[np.ndarray, "rows columns"]) -> int:
     """Components that the smallest block can have, once centred."""
     rows, columns = ready.shape
-    return max(0, min(MOST, rows // 2 - 2, columns // 2 - 1))
+    return int(max(0, min(MOST, rows // 2 - 2, columns // 2 - 1)))
 
 
 def _told(

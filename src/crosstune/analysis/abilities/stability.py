@@ -1,4 +1,4 @@
-"""How surely loadings are known: intervals by resampling, and halves of the rows against each other.
+"""How surely loadings are known: intervals by resampling, and halves against each other.
 
 Costs a fit for every draw, in the time of a decomposition of the table's smaller side.
 """
@@ -16,7 +16,7 @@ from crosstune.analysis.abilities.number import affordable
 
 LEVEL = 0.95
 REPLICATES = 0.85
-"""From this congruence on two loadings are fairly similar (Lorenzo-Seva & ten Berge 2006)."""
+"""From this congruence on loadings are fairly similar (Lorenzo-Seva & ten Berge 2006)."""
 _HALVINGS = 100
 
 
@@ -39,6 +39,17 @@ class Stability:
     same_low: Float[np.ndarray, "columns abilities"]
     same_high: Float[np.ndarray, "columns abilities"]
     congruence: Float[np.ndarray, " abilities"]
+
+    @property
+    def replication(self) -> Float[np.ndarray, " abilities"]:
+        """Congruence to expect between this table and another of as many rows.
+
+        Source:
+            Spearman (1910), Brown (1910): loadings of twice the rows have half the error.
+        """
+        halves = np.maximum(self.congruence, 0.0)
+        whole: np.ndarray = 2 * halves / (1 + halves)
+        return whole
 
 
 def stability(
@@ -73,11 +84,13 @@ def stability(
         return fitted(standardised(resample, scale=scale), found)
 
     over = [fit(table[generator.integers(0, rows, rows)]) for _ in range(draws)]
-    low, high = _ends(over)
+    low, high = _ends(np.stack(over))
     same_low = same_high = np.full_like(low, np.nan)
     if noise is not None:
-        drawn = (table + noise * generator.standard_normal(table.shape) for _ in range(draws))
-        same_low, same_high = _ends([fit(each) for each in drawn])
+        noisy = (table + noise * generator.standard_normal(table.shape) for _ in range(draws))
+        drawn = np.stack([fit(each) for each in noisy])
+        # Noise on top of noise makes loadings smaller: only how far they scatter is taken.
+        same_low, same_high = _ends(drawn - np.median(drawn, axis=0) + found.loadings)
     halves = []
     for _ in range(min(draws, _HALVINGS)):
         half = generator.permutation(rows) % 2 == 1
@@ -102,8 +115,7 @@ def congruence(
 
 
 def _ends(
-    drawn: list[Float[np.ndarray, "columns abilities"]],
+    drawn: Float[np.ndarray, "draws columns abilities"],
 ) -> tuple[Float[np.ndarray, "columns abilities"], Float[np.ndarray, "columns abilities"]]:
-    ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    low, high = np.quantile(np.stack(drawn), ends, axis=0)
+    low, high = np.quantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
     return low, high

@@ -24,8 +24,8 @@ def filled(
 ) -> Float[np.ndarray, "units others *traits"]:
     """What is not known replaced by what the means of its row and column let expect.
 
-    Such a pair has no deviation of its own, so it teaches nothing about pairs. Costs a pass a round;
-    the fewer are missing the fewer rounds.
+    Such a pair has no deviation of its own, so it teaches nothing about pairs. Costs a pass a
+    round; the fewer are missing, the fewer rounds.
 
     Returns:
         The known values as they are, the others from the additive fit of the known ones.
@@ -61,71 +61,75 @@ def additive(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LeftOut:
-    """A ridge regression with every unit left out in turn, at the penalty that predicts best so.
+class Ridge:
+    """A ridge regression at the penalty that best predicts each unit from all others.
 
     Attributes:
         penalty: Of `PENALTIES`.
-        weights: Of all units.
-        without: Weights from all other units, a row for every unit.
-        residuals: What the others' weights leave of a unit, taken from the others' mean.
+        weights: From all units.
+        saved: Squared error of the units, each predicted by all others, that traits take away.
     """
 
     penalty: float
     weights: Float[np.ndarray, " traits"]
-    without: Float[np.ndarray, "units traits"]
-    residuals: Float[np.ndarray, "units others"]
+    saved: float
 
 
 def ridge_of_means(
     traits: Float[np.ndarray, "units traits"], means: Float[np.ndarray, " units"]
-) -> LeftOut:
-    """Ridge of one centred number a unit on centred traits; one decomposition for all penalties.
+) -> Ridge:
+    """Ridge of one centred number a unit on centred traits."""
+    errors = errors_of_means(traits, means[None])[:, 0]
+    penalty = float(PENALTIES[errors.argmin()])
+    left, sizes, right = np.linalg.svd(traits, full_matrices=False)
+    weights = (sizes / (np.square(sizes) + penalty * len(means)) * (left.T @ means)) @ right
+    return Ridge(penalty, weights, float(errors[-1] - errors.min()))
+
+
+def errors_of_means(
+    traits: Float[np.ndarray, "units traits"], means: Float[np.ndarray, "draws units"]
+) -> Float[np.ndarray, "penalties draws"]:
+    """Squared error of each unit predicted by all others, summed, for every penalty.
+
+    One decomposition serves all: it costs little to ask for many draws.
 
     Source:
-        Golub, Heath & Wahba (1979), Generalized cross-validation, section 1 (each unit left out).
+        Golub, Heath & Wahba (1979), Generalized cross-validation, section 1: a left-out residual
+        is the residual / (1 − leverage).
     """
-    units = len(means)
-    left, sizes, right = np.linalg.svd(traits, full_matrices=False)
-    kept = sizes / (np.square(sizes) + PENALTIES[:, None] * units)  # penalties × directions
-    along = left.T @ means
-    leverage = 1 / units + (kept * sizes) @ np.square(left).T
-    residuals = (means - (kept * sizes * along) @ left.T) / np.maximum(1 - leverage, 1e-9)
-    best = int(np.square(residuals).sum(axis=1).argmin())
-    weights = (kept[best] * along) @ right
-    without = weights - residuals[best][:, None] * ((kept[best] * left / _safe(sizes)) @ right)
-    return LeftOut(float(PENALTIES[best]), weights, without, residuals[best][:, None])
-
-
-def _safe(sizes: Float[np.ndarray, " directions"]) -> Float[np.ndarray, " directions"]:
-    return np.maximum(sizes, 1e-12)
+    units = len(traits)
+    left, sizes, _ = np.linalg.svd(traits, full_matrices=False)
+    found = []
+    for penalty in PENALTIES:
+        kept = np.square(sizes) / (np.square(sizes) + penalty * units)
+        leverage = 1 / units + np.square(left) @ kept
+        residuals = means - (means @ left * kept) @ left.T
+        found.append(np.square(residuals / np.maximum(1 - leverage, 1e-9)).sum(axis=1))
+    return np.array(found)
 
 
 def ridge_of_pairs(
     traits: Float[np.ndarray, "units others traits"], rest: Float[np.ndarray, "units others"]
-) -> LeftOut:
+) -> Ridge:
     """Ridge of what is left of each pair on traits; both have no mean in any row or column.
 
     Without a unit the columns' means move by its own values, which scales it by n / (n − 1).
     """
-    units, others, _ = traits.shape
-    grow = units / (units - 1)
+    units, others, count = traits.shape
+    grow, size = units / (units - 1), units * others
     squares = traits.transpose(0, 2, 1) @ traits
-    products = np.einsum("uok,uo->uk", traits, rest)
+    products = (traits.transpose(0, 2, 1) @ rest[:, :, None])[:, :, 0]
     roots, axes = np.linalg.eigh(squares.sum(axis=0) - grow * squares)
-    toward = np.einsum("ukj,uk->uj", axes, products.sum(axis=0) - grow * products)
-    shrunk = toward / (np.maximum(roots, 0) + PENALTIES[:, None, None] * units * others)
-    without = np.einsum("ukj,puj->puk", axes, shrunk)
-    errors = np.einsum("puk,ukj,puj->p", without, squares, without, optimize=True)
-    best = int((errors - 2 * np.einsum("puk,uk->p", without, products)).argmin())
-    chosen = without[best]
-    residuals = grow * (rest - np.einsum("uok,uk->uo", traits, chosen))
-    penalty = float(PENALTIES[best])
-    weights = np.zeros(traits.shape[2])
+    toward = (products.sum(axis=0) - grow * products)[:, None] @ axes
+    shrunk = toward / (np.maximum(roots, 0)[:, None] + PENALTIES[:, None] * size)
+    without = shrunk @ axes.transpose(0, 2, 1)  # units × penalties × traits
+    told = ((without @ squares - 2 * products[:, None]) * without).sum(axis=(0, 2))
+    penalty = float(PENALTIES[told.argmin()])
+    weights = np.zeros(count)
     if np.isfinite(penalty):
-        whole = squares.sum(axis=0) + penalty * units * others * np.eye(len(weights))
+        whole = squares.sum(axis=0) + penalty * size * np.eye(count)
         weights = np.linalg.solve(whole, products.sum(axis=0))
-    return LeftOut(penalty, weights, chosen, residuals)
+    return Ridge(penalty, weights, float(-(grow**2) * told.min()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -121,7 +121,9 @@ def _table(name: str, rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def _figures(arms: list[Facts]) -> tuple[Figure, ...]:
     """Arms and sizes; ways of scoring are named where there are several."""
-    ways = " scoring" if len({row["scoring"] for row in arms}) > 1 else ""
+    groups = {(row["family"], row["setting"]) for row in arms}
+    ways = {(row["family"], row["setting"], row["scoring"]) for row in arms}
+    named = " scoring" if len(ways) > len(groups) else ""
     conditions = len({row["condition"] for row in arms}) > 1
     values = {"low": "score_low", "high": "score_high"}
     lines = "95 % interval of the gain over the base in the same condition, drawn around the score."
@@ -132,7 +134,7 @@ def _figures(arms: list[Facts]) -> tuple[Figure, ...]:
             "Scores of the arms",
             f"An arm beats the base where its line leaves the base's score behind. Lines: {lines}",
             values
-            | {"name": f"recipe condition{ways}", "value": "score", "series": "recipe"}
+            | {"name": f"recipe condition{named}", "value": "score", "series": "recipe"}
             | {"panel": "setting", "group": "family"},
         ),
         Figure(

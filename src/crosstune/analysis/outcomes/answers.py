@@ -201,8 +201,8 @@ def _lengths(table: pa.Table) -> Int[np.ndarray, " examples"]:
 
 def _begins(lists: pa.ListArray) -> Int[np.ndarray, " examples"]:
     """Where each list begins among the values of all."""
-    lengths = pc.list_value_length(lists).to_numpy()
-    return np.cumsum(lengths) - lengths
+    found: np.ndarray = lists.offsets.to_numpy()[:-1] - lists.offsets[0].as_py()
+    return found
 
 
 def _positions(texts: pa.Array, classes: Sequence[str]) -> Int[np.ndarray, " examples"]:

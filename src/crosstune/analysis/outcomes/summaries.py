@@ -20,8 +20,8 @@ from crosstune.analysis.outcomes.traits import Trait, flipped_rows, traits
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.paired import Paired, paired
 from crosstune.results.store import Store
+from crosstune.tasks.profile import EDGES
 
-EDGES = tuple(int(round(10 ** (k / 8))) for k in (0, 3, 4, 5, 6, *range(7, 41)))
 BINS = 15
 """Of confidence, equally wide."""
 MOST_ROWS = 20_000
@@ -233,7 +233,7 @@ def change(differences: Float[np.ndarray, "models examples"]) -> Change:
     Example:
         >>> found = change(np.array([[0.5, 1.5, 1.0]]))
         >>> found.mean, round(found.low, 3), round(found.p, 3)
-        (1.0, 0.283, 0.074)
+        (1.0, -0.242, 0.074)
     """
     each = differences.mean(axis=0)
     n, mean = len(each), float(each.mean())

@@ -2,7 +2,9 @@
 
 Rows that the base has right are compared among themselves, and so are those it has wrong: an
 answer that was nearly lost before flips under any change, so that flipped rows differ from all
-others even where tuning did nothing but add noise.
+others even where tuning did nothing but add noise. For the same reason a trait is judged by what it
+says beyond the base's confidence, where that is known: prompts of which the base is less sure flip
+more, and so does any class of which it is.
 """
 
 from __future__ import annotations
@@ -12,13 +14,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.stats import kruskal, spearmanr
+from scipy.stats import kruskal, rankdata, spearmanr
 
 from crosstune.analysis.findings import Facts
 from crosstune.analysis.outcomes.answers import Answered
 
 DOWN, UP = DIRECTIONS = ("right → wrong", "wrong → right")
 CONFIDENCE = "confidence of the base"
+PROMPT, REFERENCE, ANSWER, TRUTH, ANSWERED = TRAITS = (
+    "prompt tokens",
+    "reference length",
+    "length of the base's answer",
+    "true class",
+    "the base's answer",
+)
 LEAST_ROWS, LEAST_FLIPPED, LEAST_OF_CLASS = 20, 5, 5
 """With fewer rows, flipped ones or rows of a class nothing is tested."""
 _LONGEST = 80
@@ -37,12 +46,14 @@ class Trait:
         rows: How many could flip.
         flipped: How many did in at least one model.
         share: Of the models that flip a row, mean over the rows.
-        correlation: Spearman's, of the trait and that share; None for classes.
+        correlation: Spearman's, of the trait and that share, or what the base's confidence leaves
+            of it to explain; None for classes.
         most: The class that flips most, with its share; None for numbers.
         most_share: Share of the models that flip a row of it.
         least: The class that flips least.
         least_share: Likewise.
-        p: Of no connection, each row counted once (Spearman, Kruskal–Wallis).
+        p: Of no connection beyond the confidence, each row counted once (Spearman,
+            Kruskal–Wallis).
     """
 
     target: str
@@ -77,13 +88,16 @@ def traits(found: Answered) -> tuple[Trait, ...]:
         return ()
     right, values = known
     tested = []
+    sure = found.base.confidence
     for change, members in zip(DIRECTIONS, (right, ~right), strict=True):
         share = np.abs(values - right)[:, members].mean(axis=0)
         flipped = int(np.count_nonzero(share))
         if len(share) < LEAST_ROWS or flipped < LEAST_FLIPPED or np.ptp(share) == 0:
             continue
+        rest = share if sure is None else _beyond(share, sure[members])
         for name, trait, names in _traits(found, change):
-            told = _tested(trait[members], share, names)
+            tried = share if name == CONFIDENCE else rest
+            told = _tested(trait[members], share, rest=tried, names=names)
             if told is not None:
                 whole = float(share.mean())
                 tested.append(
@@ -103,37 +117,54 @@ def _traits(
     Those that another one decides are left out: a fixed class has its own length, and the base's
     answer is the truth where it is right, and the other one of two where it is wrong.
     """
-    yield "prompt tokens", found.prompt_tokens, None
+    yield PROMPT, found.prompt_tokens, None
     if not found.fixed:
-        yield "reference length", found.references, None
-        yield "length of the base's answer", found.base.characters, None
+        yield REFERENCE, found.references, None
+        yield ANSWER, found.base.characters, None
     if found.base.confidence is not None:
         yield CONFIDENCE, found.base.confidence, None
     if found.truth is not None:
-        yield "true class", found.truth, found.classes
+        yield TRUTH, found.truth, found.classes
     if found.base.answer is not None and change == UP and len(found.classes) > 2:
-        yield "the base's answer", found.base.answer, found.classes
+        yield ANSWERED, found.base.answer, found.classes
 
 
 Told = tuple[float | None, str | None, float | None, str | None, float | None, float]
 
 
+def _beyond(
+    share: Float[np.ndarray, " rows"], confidence: Float[np.ndarray, " rows"]
+) -> Float[np.ndarray, " rows"]:
+    """Ranks of the shares less what a cubic in the rank of the base's confidence says of them."""
+    if np.ptp(confidence) == 0:
+        return share
+    ranks, shares = rankdata(confidence), rankdata(share)
+    rest: Float[np.ndarray, " rows"] = shares - np.polynomial.Polynomial.fit(ranks, shares, 3)(
+        ranks
+    )
+    return rest
+
+
 def _tested(
-    trait: np.ndarray, share: Float[np.ndarray, " rows"], names: tuple[str, ...] | None
+    trait: np.ndarray,
+    share: Float[np.ndarray, " rows"],
+    *,
+    rest: Float[np.ndarray, " rows"],
+    names: tuple[str, ...] | None,
 ) -> Told | None:
     """Correlation, extreme classes and p; None where there is nothing to compare."""
     if names is None:
         if np.ptp(trait) == 0:
             return None
-        result = spearmanr(trait, share)
+        result = spearmanr(trait, rest)
         return float(result.statistic), None, None, None, None, float(result.pvalue)
-    groups = {c: share[trait == c] for c in np.unique(trait).tolist() if c >= 0}
-    groups = {c: members for c, members in groups.items() if len(members) >= LEAST_OF_CLASS}
-    if len(groups) < 2 or np.ptp(np.concatenate([*groups.values()])) == 0:
+    groups = {c: trait == c for c in np.unique(trait).tolist() if c >= 0}
+    groups = {c: members for c, members in groups.items() if members.sum() >= LEAST_OF_CLASS}
+    if len(groups) < 2 or np.ptp(rest[np.logical_or.reduce([*groups.values()])]) == 0:
         return None
-    means = {c: float(members.mean()) for c, members in groups.items()}
+    means = {c: float(share[members].mean()) for c, members in groups.items()}
     most, least = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
-    p = float(kruskal(*groups.values()).pvalue)
+    p = float(kruskal(*(rest[members] for members in groups.values())).pvalue)
     return None, names[most], means[most], names[least], means[least], p
 
 

@@ -5,22 +5,26 @@
 | `profile`, `Text` | the profile of a stream of prompts and answers, as a JSON value |
 | `profile_of` | the same of a task's examples, with what a model adds: tokens and states |
 | `file_texts` | rows of a JSONL, CSV or Parquet file as such a stream |
+| `READERS` | how such files end |
 | `EDGES` | edges of the bins of every density of lengths |
 | `FEATURES` | the features of language: what each is, where it is from |
 | `jaccard` | how much two sketched sets share |
+| `VERSION` | of the profile, raised when its numbers change |
 | `mtld`, `hdd` | two measures of how varied words are |
 """
 
 from crosstune.tasks.profile.diversity import hdd, mtld
-from crosstune.tasks.profile.files import file_texts
+from crosstune.tasks.profile.files import READERS, file_texts
 from crosstune.tasks.profile.language import FEATURES
 from crosstune.tasks.profile.lengths import EDGES
-from crosstune.tasks.profile.measure import Text, profile, profile_of
+from crosstune.tasks.profile.measure import VERSION, Text, profile, profile_of
 from crosstune.tasks.profile.sketches import jaccard
 
 __all__ = [
     "EDGES",
     "FEATURES",
+    "READERS",
+    "VERSION",
     "Text",
     "file_texts",
     "hdd",

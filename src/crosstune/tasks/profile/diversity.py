@@ -30,7 +30,7 @@ def mtld(words: Sequence[str]) -> float | None:
 
     Example:
         >>> mtld("to be or not to be".split()), mtld(["to", "be"])
-        (3.0, 2.0)
+        (6.0, 2.0)
     """
     if not words:
         return None

@@ -17,14 +17,14 @@ PAIRS = (("text", "label"), ("input", "output"), ("question", "answer"), ("promp
 _BATCH = 1_024
 
 
-def file_texts(path: Path, *, input: str | None = None, answer: str | None = None) -> Iterator[Text]:  # noqa: A002
+def file_texts(path: Path, *, prompt: str = "", answer: str = "") -> Iterator[Text]:
     """Every row's prompt and answer; whether answers are labels is left to who reads them.
 
     Numbers are taken as they are written, of a list the first element.
 
     Args:
         path: A file that ends in `.jsonl`, `.csv` or `.parquet`.
-        input: Field of the prompts; with `answer`, taken from `PAIRS` where the first row has
+        prompt: Field of the prompts; with `answer`, taken from `PAIRS` where the first row has
             the fields of exactly one pair.
         answer: Field of the right answers.
 
@@ -35,23 +35,86 @@ def file_texts(path: Path, *, input: str | None = None, answer: str | None = Non
     reader = READERS.get(path.suffix)
     if reader is None:
         raise InputError(f"{path.name} ends in none of {', '.join(READERS)}")
-    names: tuple[str, str] | None = None
+    fields: tuple[str, str] | None = None
     problems: list[str] = []
-    read = 0
     try:
         for place, row in reader(path):
             try:
                 if not isinstance(row, dict):
-                    raise ValueError(row if isinstance(row, Broken) else "not an object with fields")
-                names = names or _fields(path, row, input, answer)
-                prompt, right = (_text(row, name) for name in names)
-                read += 1
-                yield Text(prompt, right, is_label=True)
+                    raise ValueError(
+                        row if isinstance(row, Broken) else "not an object with fields"
+                    )
+                fields = fields or _fields(path.name, row, (prompt, answer))
+                asked, right = (_text(row, field) for field in fields)
             except ValueError as error:
                 problems.append(f"{path.name}, {place}: {error}")
+            else:
+                yield Text(asked, right, is_label=True)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     if problems:
         raise rejected(f"The rows of {path.name} cannot be used", problems)
-    if not read:
+    if fields is None:
         raise InputError(f"{path.name} has no rows")
+
+
+def _fields(name: str, row: Mapping[str, Any], given: tuple[str, str]) -> tuple[str, str]:
+    """The two fields to read, as told or as the first row has them."""
+    if all(given):
+        return given
+    fitting = [pair for pair in PAIRS if row.keys() >= {*pair}]
+    if len(fitting) == 1 and not any(given):
+        return fitting[0]
+    raise InputError(
+        f"Say which field of {name} is the input and which the answer: --input FIELD "
+        f"--answer FIELD (fields: {', '.join(map(str, row)) or 'none'})"
+    )
+
+
+def _text(row: Mapping[str, Any], field: str) -> str:
+    if field not in row:
+        hint = did_you_mean(field, map(str, row))
+        raise ValueError(missing(field, row) + ("." + hint if hint else ""))
+    value = row[field]
+    if isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, str | int | float):
+        told = "empty" if value is None or value == [] else "no text"
+        raise ValueError(f"the field '{field}' is {told}")
+    text = str(value)
+    text.encode()  # half a character cannot be written
+    return text
+
+
+def _json_lines(path: Path) -> Read:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    row = Broken(f"not valid JSON: {error}")
+                yield f"line {number}", row
+
+
+def _parquet_rows(path: Path) -> Read:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", row
+    except pyarrow.ArrowException as error:
+        yield "the whole file", Broken(f"not valid Parquet: {error}")
+
+
+READERS: dict[str, Callable[[Path], Read]] = {
+    ".jsonl": _json_lines,
+    ".csv": _csv_rows,
+    ".parquet": _parquet_rows,
+}

@@ -92,6 +92,8 @@ def _hashed(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest()) or 1
 
 
-def _smallest(kept: Hashes, more: Hashes) -> Hashes:
-    cut = np.unique(more) >> np.uint64(64 - _BITS)
+def _smallest(kept: Hashes, more: UInt64[np.ndarray, " more"]) -> UInt64[np.ndarray, " smallest"]:
+    cut = more >> np.uint64(64 - _BITS)
+    if len(kept) == SIZE:
+        cut = cut[cut < kept[-1]]
     return np.unique(np.concatenate([kept, cut]))[:SIZE]

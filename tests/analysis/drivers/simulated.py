@@ -1,0 +1,81 @@
+"""Made-up gains with a known driver, or none, and traits that go together with each other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crosstune.analysis.drivers.traits import (
+    CLASSES,
+    GROUPS,
+    KIND,
+    LANGUAGE,
+    LENGTH,
+    SIZE,
+    SURFACE,
+    Side,
+    Trait,
+)
+
+OWN = {CLASSES: 4, LENGTH: 2, LANGUAGE: 20, SIZE: 3, KIND: 1}
+OF_PAIRS = {CLASSES: 4, LENGTH: 2, SURFACE: 4, SIZE: 1, KIND: 1}
+NOISE, SOURCES, TARGETS, PAIRS = 0.03, 0.03, 0.06, 0.02
+"""Standard deviations of gains: a cell's error, sources, targets, and what is particular to a
+pair."""
+
+
+def together(generator: np.random.Generator, count: int, traits: int) -> np.ndarray:
+    """Traits that share three causes, which are half of what they are."""
+    causes = generator.standard_normal((count, 3)) @ generator.standard_normal((3, traits))
+    return causes / np.sqrt(3) + generator.standard_normal((count, traits))
+
+
+def simulated(
+    sources: int, targets: int, *, driver: tuple[str, str] | None, share: float, seed: int
+) -> tuple[np.ndarray, list[Trait]]:
+    """Gains and traits.
+
+    Args:
+        sources: How many.
+        targets: How many.
+        driver: Level and group of the one trait that makes gains; none if None.
+        share: Of the variance of all gains that the driver makes.
+        seed: Of everything.
+    """
+    generator = np.random.default_rng(seed)
+    size = (sources, targets)
+    mine, theirs = (together(generator, count, sum(OWN.values())) for count in size)
+    names = [(group, i) for group, count in OWN.items() for i in range(count)]
+    traits = []
+    for j, (group, i) in enumerate(names):
+        for level, values in (("source", mine[:, j, None]), ("target", theirs[None, :, j])):
+            spread = np.broadcast_to(values, size)
+            traits.append(Trait(f"{level} {group} {i}", group, level, spread))  # type: ignore[arg-type]
+    common = generator.standard_normal(size)
+    for group, count in OF_PAIRS.items():
+        for i in range(count):
+            own = [generator.standard_normal(shape) for shape in ((sources, 1), (1, targets), size)]
+            values = 0.5 * common + 0.5 * own[0] + 0.5 * own[1] + own[2]
+            traits.append(Trait(f"pair {group} {i}", group, "pair", values))
+    shapes = ((sources, 1), (1, targets), size, size)
+    spreads = (SOURCES, TARGETS, PAIRS, NOISE)
+    gains = sum(
+        sd * generator.standard_normal(shape) for sd, shape in zip(spreads, shapes, strict=True)
+    )
+    if driver is not None:
+        level, group = driver
+        values = next(t.values for t in traits if (t.level, t.group) == (level, group))
+        sd = np.sqrt(np.square(spreads).sum() * share / (1 - share))
+        gains = gains + sd * (values - values.mean()) / values.std()
+    return np.asarray(gains), traits
+
+
+def sides(gains: np.ndarray, traits: list[Trait]) -> list[Side]:
+    """Sources left out, and targets, of a table without gaps."""
+    known = np.ones(gains.shape, dtype=bool)
+    return [
+        Side.of(gains, known, traits=traits, held_out=held_out)  # type: ignore[arg-type]
+        for held_out in ("source", "target")
+    ]
+
+
+assert {*GROUPS} == {*OWN, *OF_PAIRS}
