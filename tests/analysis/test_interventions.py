@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from scipy.special import ndtri
-from scipy.stats import binom, ttest_rel
+from scipy.stats import binom, false_discovery_control, ttest_rel
 from statsmodels.stats.contingency_tables import mcnemar
 
 from analysis.made import Made, key
@@ -202,6 +202,20 @@ def test_edits_that_do_something_are_found() -> None:
         assert np.mean([(low <= 0.2) & (high >= 0.2) for *_, low, high in drawn]) >= 0.8
 
 
+def test_q_is_corrected_within_one_change_same_task_apart(tmp_path: Path) -> None:
+    sources = {"a": ["left"], "a-shuffled": ["left"], "a-balanced": ["left"]}
+    relations = {(name, "a"): "same task" for name in sources}
+    made = MADE.changed(sources=sources, relations=relations, recipes={"plain": {}, "more": {}})
+    edits = {**ONE, "a-balanced": ("a", [BALANCED])}
+    families: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    for row in rows(interventions(*written(tmp_path, made, edits))):
+        families.setdefault((row["edit"], row["target"] == "a"), []).append(row)
+    assert sorted(map(len, families.values())) == [2, 2, 12, 12]
+    for its in families.values():
+        theirs = false_discovery_control([row["p"] for row in its])
+        assert [row["q"] for row in its] == pytest.approx(theirs.tolist())
+
+
 def test_missing_scores_stay_missing_and_are_named(tmp_path: Path) -> None:
     gap = frozenset({("a-shuffled", "plain", 1, "zero", "t2")})
     made = MADE.changed(missing=gap, seeds=(0, 1))
@@ -262,6 +276,8 @@ def test_the_original_has_no_edits_or_the_first_of_them() -> None:
     assert [(each.source, each.change) for each in found] == [("b", "shuffle labels")]
     assert alone == ["b"]
     assert interventions_of(whole[2:], recipes) == ([], ["bs"])
+    other = [source("s", SHUFFLED), source("bs", BALANCED, SHUFFLED)]
+    assert interventions_of(other, recipes) == ([], ["s", "bs"])
     unlike = [{**source("o"), "examples": 10}, {**source("b", BALANCED), "examples": 20}]
     assert interventions_of(unlike, recipes) == ([], ["b"])
 

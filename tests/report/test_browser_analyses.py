@@ -85,7 +85,7 @@ def show(
     browser: Reader, *drawn: tuple[Figure, Sequence[dict[str, Any]]], **look: Any
 ) -> list[str]:
     """Open a page with these figures; what the console complains of."""
-    rows = {figure.table: table for figure, table in drawn}
+    rows: dict[str, Any] = {figure.table: table for figure, table in drawn}
     found = analysis(figures=[figure for figure, _ in drawn], **rows)
     browser.open(page_of(example(), analyses=[found]), **look)
     return browser.complaints()
@@ -102,7 +102,7 @@ def analysed(browser: Reader) -> Reader:
 
 def test_every_dot_stands_in_its_panel_and_group_with_its_interval(analysed: Reader) -> None:
     panels = f"{HOST} svg[aria-label='Scores of the arms'] > g.panel"
-    assert analysed.texts(f"{panels} > .panel") == SETTINGS
+    assert analysed.texts(f"{panels} text.panel") == SETTINGS
     expected = []
     for row in sorted(arms(), key=lambda row: SETTINGS.index(row["setting"])):
         told = f"{row['setting']}, {row['family']}, {row['recipe']} · {row['condition']}: "
@@ -174,7 +174,7 @@ def test_curves_have_a_log_axis_where_x_grows_by_factors_and_a_line_a_series(
     )
     assert len(whiskers) == len(sizes())
     assert all(math.isclose(length, whiskers[0], abs_tol=0.01) for length in whiskers)
-    assert analysed.texts(f"{figure} .panel > .panel") == [
+    assert analysed.texts(f"{figure} text.panel") == [
         "sentiment · in-domain",
         "entailment · in-domain",
     ]
@@ -184,7 +184,7 @@ def test_curves_have_a_log_axis_where_x_grows_by_factors_and_a_line_a_series(
 
 
 def test_a_long_curve_has_a_band_and_even_steps_no_log_axis(browser: Reader) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"component": i, "kind": kind, "eigenvalue": 20 / i, "low": 15 / i, "high": 25 / i}
         for kind in ("matrix", "chance")
         for i in range(1, 21)
@@ -212,7 +212,7 @@ def test_cells_of_a_grid_have_their_number_place_colour_and_strength(browser: Re
         " return [g.querySelector('text').textContent, box.x.baseVal.value, box.y.baseVal.value,"
         " box.getAttribute('class'), Number(box.getAttribute('fill-opacity'))]; })"
     )
-    texts = ["0.9", "−0.3", "0.8", "–", "0", "0.6", "−0.75", "0.123"]
+    texts = ["0.90", "−0.30", "0.80", "–", "0.00", "0.60", "−0.75", "0.12"]
     assert [cell[0] for cell in cells] == texts
     assert len({cell[1] for cell in cells}) == 2
     assert all(one[1:3] != other[1:3] for one, other in pairwise(cells))
@@ -221,6 +221,16 @@ def test_cells_of_a_grid_have_their_number_place_colour_and_strength(browser: Re
     strengths = [min(1, abs(row["loading"] or 0) / 0.9) for row in loadings()]
     assert [cell[4] for cell in cells] == pytest.approx(strengths, abs=0.001)
     assert browser.texts(f"{HOST} .cell > title")[6] == "snli, first: −0.75"
+
+
+def test_panels_of_a_grid_have_one_order(browser: Reader) -> None:
+    rows = [row | {"panel": "one"} for row in loadings()]
+    rows += [row | {"panel": "other"} for row in loadings()[:1:-1]]
+    figure = replace(GRID, columns={**GRID.columns, "panel": "panel"})
+    assert show(browser, (figure, rows)) == []
+    for panel, leaves in ((1, LEAVES), (2, LEAVES[1:])):
+        texts = browser.texts(f"{HOST} g.panel:nth-of-type({panel}) text:not(.cell text, .panel)")
+        assert texts == ["first", "second", *leaves]
 
 
 def test_a_grid_too_narrow_for_numbers_shows_signs(browser: Reader) -> None:
@@ -363,7 +373,9 @@ def test_a_thousand_rows_are_drawn_and_more_are_told_of(browser: Reader) -> None
     ]
     rows = [row(i) for i in range(1000)]
     longer = [row(i) for i in range(1001)]
-    tree = [{"name": f"leaf {i}", "left": None, "right": None, "height": None} for i in range(500)]
+    tree: list[dict[str, Any]] = [
+        {"name": f"leaf {i}", "left": None, "right": None, "height": None} for i in range(500)
+    ]
     for i in range(499):
         left = 0 if i == 0 else 499 + i
         tree.append({"name": None, "left": left, "right": i + 1, "height": 1.0 + i})

@@ -87,8 +87,11 @@ def test_an_interval_is_read_as_what_it_is_about() -> None:
 
 
 def test_a_narrow_terminal_cuts_texts_and_takes_more_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [{"text": f"{i} is a long text" * 5, "gain": 0.125 * i} for i in (1, 2)]
-    rows = [row | {f"number_{n}": 1000 * n + n * row["gain"] for n in range(5)} for row in rows]
+    rows: list[dict[str, Any]] = [
+        {"text": f"{i} is a long text" * 5, "gain": 0.125 * i}
+        | {f"number_{n}": 1000 * n + n * 0.125 * i for n in range(5)}
+        for i in (1, 2)
+    ]
     found = analysis(wide=rows)
     monkeypatch.delenv("COLUMNS", raising=False)
     wide = written(found, table="wide", form="table").splitlines()

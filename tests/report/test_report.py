@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from crosstune.analysis.findings import ANALYSES
 from crosstune.errors import InputError
 from crosstune.models import ModelReference
 from crosstune.report.page import report
@@ -103,7 +104,19 @@ def test_a_planned_study_has_a_page_before_its_first_answer(copied: Path) -> Non
         shutil.rmtree(copied / kind)
     parsed = Parsed(report(copied))
     ids = [str(attributes["id"]) for attributes, _ in parsed.all("section")]
-    assert [name for name in ids if not name.startswith("analysis-")] == SECTIONS
+    expected = [*SECTIONS]
+    expected.insert(SECTIONS.index("losses"), "silent")
+    assert [name for name in ids if not name.startswith("analysis-")] == expected
+    assert "(generalization): No score is known yet." in parsed.section("silent")
+    assert "could not be made" not in parsed.section("silent")
+
+
+def test_every_analysis_of_a_whole_study_is_told_of(copied: Path) -> None:
+    html = report(copied)
+    assert "It could not be made" not in html
+    parsed = Parsed(html)
+    told = [part.get("id") for tag in ("section", "li") for part, _ in parsed.all(tag)]
+    assert {f"analysis-{name}" for name in ANALYSES.names()} <= {*told}
     assert "0 of 18 scores done, 18 missing, 0 failed" in parsed.section("what")
 
 

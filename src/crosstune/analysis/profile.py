@@ -27,7 +27,7 @@ Profile = Mapping[str, Any]
 Pairs = Float[np.ndarray, "sources targets"]
 
 TITLE = "What the datasets are like"
-REPEATED, SKEWED, LONGER, ALIKE = 0.05, 0.3, 10, 0.1
+REPEATED, SKEWED, LONGER, ALIKE = 0.05, 0.3, 10.0, 0.1
 """From which share of duplicates, skew, ratio to the median length, and prompt overlap on a
 dataset or a pair is named."""
 
@@ -187,11 +187,9 @@ def pairs(sources: Sequence[Profile], targets: Sequence[Profile]) -> dict[str, P
         for name, kind in (("vocabulary", "words"), ("prompts", "shingles"))
     }
     width = max((len(p["embedding"] or ()) for p in (*sources, *targets)), default=0)
-    states = (
-        np.array([p["embedding"] or [np.nan] * width for p in role], dtype=np.float64)
-        for role in (sources, targets)
-    )
-    found["embedding"] = cosines(*(s.reshape(-1, width) for s in states))
+    unknown = [np.nan] * max(width, 1)
+    states = (np.array([p["embedding"] or unknown for p in role]) for role in (sources, targets))
+    found["embedding"] = cosines(*states)
     for name, measure in _EACH.items():
         found[name] = np.array([[measure(s, t) for t in targets] for s in sources], dtype=float)
     return found

@@ -100,8 +100,9 @@ function panelled({ title }, rows, { width, least, legend = { top: 0, parts: [] 
   for (let first = 0; first < panels.length; first += across) {
     const row = panels.slice(first, first + across).map(([name, members]) => {
       const made = drawing(members, width / across);
-      const head = known(name) ? [words(0, 14, clipped(String(name), width / across),
-        { "font-weight": 600, "font-size": 14, class: "ink panel" })] : [];
+      const head = known(name) ? [draw("g", {}, draw("title", {}, String(name)),
+        words(0, 14, clipped(String(name), (0.9 * width) / across - 8),
+          { "font-weight": 600, "font-size": 13, class: "ink panel" }))] : [];
       return { ...made, head, above: 22 * head.length };
     });
     drawn.push(...row.map(({ parts, head, above }, i) => draw("g", { class: "panel", transform:
@@ -170,7 +171,9 @@ function gridPicture(figure, rows, width) {
   const unit = figure.units.value, values = rows.map((row) => row.value).filter(known);
   const sizes = values.map(Math.abs).sort((a, b) => a - b);
   const most = sizes[Math.ceil(0.95 * sizes.length) - 1] || 1;
-  const number = SMALL * longest(values.map((value) => told(value, unit))) + 8;
+  const text = (value) => (unit || !known(value) || most < 0.05 ? told(value, unit)
+    : value.toFixed(most < 100 ? 2 : 0).replace("-", "−"));
+  const number = SMALL * longest(values.map(text)) + 8;
   const names = (word) => distinct(rows.map((row) => String(row[word] ?? "–")));
   const left = Math.min(0.35 * width, LETTER * longest(names("row"))) + 10;
   const head = 0.7 * SMALL * Math.min(24, longest(names("column"))) + 16;
@@ -180,24 +183,26 @@ function gridPicture(figure, rows, width) {
   const least = beside + columns * clamped(number, 16, 64);
   const across = Math.max(1, Math.floor(width / least));
   const cell = clamped((width / across - beside) / columns, 16, 64);
-  const shared = { unit, most, left, head, cell, fits: cell >= number,
-    negative: values.some((value) => value < 0) };
+  const shared = { text, most, left, head, cell, fits: cell >= number,
+    order: { row: names("row"), column: names("column") }, negative: values.some((value) => value < 0) };
   const drawing = (members) => gridPanel(members, shared);
-  return panelled(figure, rows, { width, least, legend: gridKey(most, unit, shared) }, drawing);
+  return panelled(figure, rows, { width, least, legend: gridKey(shared) }, drawing);
 }
 
-function gridKey(most, unit, { negative }) {
+function gridKey({ most, text, negative }) {
   const swatch = (x, kind) => draw("rect", { x, y: 2, width: 14, height: 14, class: kind,
     fill: kind === "below" ? LOSS : GAIN });
-  const full = told(most, unit);
+  const full = text(most);
   const below = negative ? [swatch(84, "below"), words(104, 14, `− below 0; full at ±${full}`)]
     : [words(84, 14, `full at ${full}`)];
   return { top: 30, parts: [swatch(0, "above"), words(20, 14, "above 0"), ...below] };
 }
 
-function gridPanel(members, { left, head, cell, ...look }) {
-  const rows = distinct(members.map((row) => String(row.row ?? "–")));
-  const columns = distinct(members.map((row) => String(row.column ?? "–")));
+function gridPanel(members, { left, head, cell, order, ...look }) {
+  const [rows, columns] = ["row", "column"].map((word) => {
+    const own = new Set(members.map((row) => String(row[word] ?? "–")));
+    return order[word].filter((name) => own.has(name));  // the same order in every panel
+  });
   const at = { rows: new Map(rows.map((name, i) => [name, i])),
     columns: new Map(columns.map((name, i) => [name, i])) };
   const heads = columns.map((name, c) => words(0, 0, clipped(name, 24 * LETTER),
@@ -212,14 +217,14 @@ function gridPanel(members, { left, head, cell, ...look }) {
     parts: [...heads, ...names, ...boxes] };
 }
 
-function gridCell({ row, column, panel, value }, { unit, most, fits, negative }, { x, y, width }) {
+function gridCell({ row, column, panel, value }, { text, most, fits, negative }, { x, y, width }) {
   const sign = !known(value) ? "–" : negative && value ? (value < 0 ? "−" : "+") : "";
   const strength = known(value) ? Math.min(1, Math.abs(value) / most) : 0;
   const named = [panel, row, column].filter(known).join(", ");
-  return draw("g", { class: "cell" }, draw("title", {}, `${named}: ${told(value, unit)}`),
+  return draw("g", { class: "cell" }, draw("title", {}, `${named}: ${text(value)}`),
     draw("rect", { x, y, width: width - 1, height: 21, fill: value < 0 ? LOSS : GAIN,
       "fill-opacity": strength.toFixed(3), class: value < 0 ? "below" : "above" }),
-    words(x + width / 2 - 0.5, y + 15, fits ? told(value, unit) : sign,
+    words(x + width / 2 - 0.5, y + 15, fits ? text(value) : sign,
       { "text-anchor": "middle", "font-size": 11 }));
 }
 
@@ -276,8 +281,9 @@ function curves(figure, rows, width) {
   const series = seriesOf(rows), xs = distinct(there.map((row) => row.x)).sort((a, b) => a - b);
   const log = xs[0] > 0 && xs.at(-1) >= 10 * xs[0] && !isEven(xs);
   const range = extent(there.flatMap((row) => [row.y, row.low, row.high]).filter(known));
-  const legend = key(series, width, (i) => line([[8, 0], [34, 0]], i, there.length <= CROWDED
-    * series.length), 42);
+  const few = grouped(there, (row) => `${row.panel} ${row.series}`).every(([, own]) =>
+    own.length <= CROWDED);
+  const legend = key(series, width, (i) => line([[8, 0], [34, 0]], i, few), 42);
   return panelled(figure, there, { width, least: 300, legend }, (members, room) => {
     const right = room - 20, bottom = clamped(0.36 * room, 166, 300);
     const place = between(...[xs[0], xs.at(-1)].map(log ? Math.log : Number), LEFT + 8, right);
@@ -292,7 +298,8 @@ function curves(figure, rows, width) {
     const label = words((LEFT + right) / 2, bottom + 34, heading(figure, "x") + (log ? " (log)" : ""),
       MIDDLE);
     const lines = grouped(members, (row) => row.series).map(([name, own]) =>
-      curve(sorted(own, (row) => row.x, false), figure, { x, y, number: series.indexOf(name) }));
+      curve(sorted(own, (row) => row.x, false), figure, { x, y, few,
+        number: series.indexOf(name) }));
     return { height: bottom + 52, parts: [
       ...upright(y, range, figure, { left: LEFT, right, height: bottom }), ...marks, label,
       ...lines] };
@@ -315,8 +322,8 @@ function scaleOf(xs, log) {
     .filter((value) => value >= low && value <= high);
 }
 
-function curve(rows, figure, { x, y, number }) {
-  const style = Math.max(0, number), few = rows.length <= CROWDED, { colour } = styled(style);
+function curve(rows, figure, { x, y, number, few }) {
+  const style = Math.max(0, number), { colour } = styled(style);
   const sure = rows.filter((row) => known(row.low) && known(row.high));
   const name = [rows[0].panel, rows[0].series].filter(known).join(", ");
   const text = few ? rows.map((row) => `${told(row.x, figure.units.x)}: ${
@@ -350,7 +357,7 @@ function tree(figure, rows, width) {
     if (there.length < 2) return [];
     const [[a, c], [b, d]] = there.map((child) => [x(rows[child].height ?? 0), middle.get(child)]);
     const at = x(row.height);
-    middle.set(i, c);
+    middle.set(i, (c + d) / 2);
     return [draw("g", { class: "merge" }, draw("title", {}, told(row.height, figure.units.height)),
       draw("path", { d: `M${[a, c]}H${at}V${d}H${b}`.replace(/\d+\.\d+/g, (v) => (+v).toFixed(1)),
         fill: "none", stroke: LINES[0], "stroke-width": 1.5 }))];

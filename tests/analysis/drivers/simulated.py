@@ -26,7 +26,8 @@ pair."""
 def together(generator: np.random.Generator, count: int, traits: int) -> np.ndarray:
     """Traits that share three causes, which are half of what they are."""
     causes = generator.standard_normal((count, 3)) @ generator.standard_normal((3, traits))
-    return causes / np.sqrt(3) + generator.standard_normal((count, traits))
+    found: np.ndarray = causes / np.sqrt(3) + generator.standard_normal((count, traits))
+    return found
 
 
 def simulated(
@@ -73,8 +74,7 @@ def sides(gains: np.ndarray, traits: list[Trait]) -> list[Side]:
     """Sources left out, and targets, of a table without gaps."""
     known = np.ones(gains.shape, dtype=bool)
     return [
-        Side.of(gains, known, traits=traits, held_out=held_out)  # type: ignore[arg-type]
-        for held_out in ("source", "target")
+        Side.of(gains, known, traits=traits, held_out=held_out) for held_out in ("source", "target")
     ]
 
 

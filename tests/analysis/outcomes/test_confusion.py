@@ -14,6 +14,7 @@ from analysis.made import Made, key
 from analysis.outcomes.asked import asked, known, models
 from crosstune.analysis.outcomes import (
     Answered,
+    Shift,
     confusion,
     dense,
     precision_recall,
@@ -105,7 +106,7 @@ def test_no_change_gives_no_claim(seeds: int, studies: int) -> None:
     shifted = sure = 0
     for study in range(studies):
         found = [
-            asked(10 * study + t, target=f"t{t}", asking=models(3, seeds), classes=2 + t, n=80)
+            asked(10 * study + t, target=f"t{t}", asking=models(2, seeds), classes=2 + t, n=80)
             for t in range(2)
         ]
         cells = {name: cell for each in found for name, cell in known(each).items()}
@@ -158,6 +159,23 @@ def test_a_planted_collapse_is_found_and_named(tmp_path: Path) -> None:
     assert "confidence minus accuracy: s1 → " in found.sentences[2]
     (figure,) = found.figures
     assert figure.table == "largest"
+
+
+@pytest.mark.parametrize(
+    ("base", "gold", "tuned", "q", "collapsed"),
+    [
+        (0.5, 0.5, 0.96, 0.01, True),
+        (0.5, 0.5, 0.94, 0.01, False),
+        (0.5, 0.5, 0.96, 0.06, False),
+        (0.955, 0.5, 1.0, 0.01, False),  # the base did so already
+        (0.5, 0.97, 1.0, 0.01, False),  # so it is
+    ],
+)
+def test_a_collapse_is_one_that_tuning_made(
+    base: float, gold: float, tuned: float, q: float, collapsed: bool
+) -> None:
+    cell = ("s", "lora", "t", "zero")
+    assert Shift(cell, 0, "yes", gold, base, tuned, 0.0, 1.0, q, q).collapsed is collapsed
 
 
 def test_truth_by_answer_adds_up(tmp_path: Path) -> None:

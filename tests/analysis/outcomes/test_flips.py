@@ -177,13 +177,9 @@ def test_noise_shares_no_trait() -> None:
 
 def test_the_sure_trait_does_not_make_others_sure() -> None:
     """Many true effects of the confidence would let false ones pass a correction in common."""
-    sure = [Trait("t", "c", DOWN, CONFIDENCE, 9, 9, 0.1, -0.9, *[None] * 4, 1e-9)] * 90
-    rows = shared_traits(
-        [
-            *sure,
-            *(Trait("t", "c", DOWN, PROMPT, 9, 9, 0.1, 0.2, *[None] * 4, p) for p in (0.04, 0.9)),
-        ]
-    )
+    told = Trait("t", "c", DOWN, CONFIDENCE, 9, 9, 0.1, -0.9, None, None, None, None, 1e-9)
+    prompts = [replace(told, trait=PROMPT, p=p) for p in (0.04, 0.9)]
+    rows = shared_traits([*[told] * 90, *prompts])
     assert [row["q"] for row in rows if row["trait"] == PROMPT] == pytest.approx([0.08, 0.9])
 
 

@@ -111,6 +111,9 @@ def test_only_what_the_base_clearly_can_is_forgotten(tmp_path: Path) -> None:
     told = {row["target"]: row["chance_score"] for row in rows(analysis, "forgetting")}
     assert told["a"] == 0.0
     assert told["mood"] >= 0.5
+    (row, *_) = (row for row in rows(analysis, "forgetting") if row["target"] == "mood")
+    above = [row[name] - row["chance_score"] for name in ("score", "base")]
+    assert row["kept_share"] == pytest.approx(above[0] / above[1])
     harmed = [row for row in rows(analysis, "sources") if row["worst_target"] == "feel"]
     assert harmed, "it is harmed all the same"
 

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.linalg import eigh
+from scipy.sparse.linalg import eigsh
 
 _ROUNDING = 1e-12
 """A spread below this, against the largest number of its column, is rounding."""
+
+_LARGE = 200
+"""Sides from which on a few components are found faster by iteration."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,8 +121,11 @@ def leading(
     """Loadings of the first components of a standardised table; faster than all of them."""
     rows, columns = ready.shape
     side = ready if rows < columns else ready.T
-    last = len(side) - 1
-    values, vectors = eigh(side @ side.T, subset_by_index=[last - number + 1, last])
+    last, gram = len(side) - 1, side @ side.T
+    if last < _LARGE or number > last // 10:
+        values, vectors = eigh(gram, subset_by_index=[last - number + 1, last])
+    else:
+        values, vectors = eigsh(gram, number, v0=np.random.default_rng(0).random(last + 1))
     vectors = vectors[:, ::-1]
     found = ready.T @ vectors if rows < columns else vectors * np.sqrt(np.maximum(values, 0))[::-1]
     loadings: np.ndarray = found / np.sqrt(rows - 1)

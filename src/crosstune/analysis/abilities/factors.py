@@ -22,7 +22,8 @@ Rotation = Literal["none", "varimax", "promax", "oblimin"]
 Method = Literal["pa", "ml"]
 WIDEST = 100
 """Columns up to which factors are fitted: resampling more of them would take hours."""
-_ROUNDS = 500
+ROUNDS = 50
+"""Iterations of a fit to a resample; a fit to the table itself has ten times as many."""
 _SAME = 1e-3
 """Communalities that still move by this have not converged."""
 
@@ -123,10 +124,10 @@ def factors(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (ConvergenceWarning, EstimationWarning, RuntimeWarning))
         try:
-            fit = model.fit(maxiter=_ROUNDS, rng=0)
+            fit = model.fit(maxiter=10 * ROUNDS, rng=0)
             converged = method == "pa" or fit.mle_retvals.success
             if method == "pa":
-                half = model.fit(maxiter=_ROUNDS // 2).communality
+                half = model.fit(maxiter=5 * ROUNDS).communality
                 converged = np.abs(fit.communality - half).max() < _SAME
         except np.linalg.LinAlgError:
             return None, "the correlations of the columns are singular"
@@ -153,7 +154,7 @@ def fitted(
         correlations = _correlations(ready)
         np.fill_diagonal(correlations, 1.0)
         model = Factor(None, number, corr=correlations, method="pa", smc=False)
-        found = model.fit(maxiter=50, tol=1e-3).loadings
+        found = model.fit(maxiter=ROUNDS, tol=1e-3).loadings
         found = np.pad(found, ((0, 0), (0, number - found.shape[1])))
     left, _, right = np.linalg.svd(found.T @ like.unrotated)
     turned: np.ndarray = found @ (left @ right) @ like.transform

@@ -49,10 +49,20 @@ class Number:
         return min(self.parallel, self.reconstruction)
 
 
-def affordable(table: Float[np.ndarray, "rows columns"], most: int = 500) -> int:
-    """Draws for a table of this size: fewer for large ones, where each says more; at least 60."""
-    work = table.size * min(table.shape)
-    return int(np.clip(2 * 10**10 // work, 60, most))
+def affordable(work: float, *, least: int, most: int) -> int:
+    """Draws for so much work a draw: fewer for large tables, where each says more.
+
+    Args:
+        work: Multiplications of one draw.
+        least: However large it is.
+        most: However small it is.
+    """
+    return int(np.clip(4e9 / work, least, most))
+
+
+def decomposed(table: Float[np.ndarray, "rows columns"]) -> float:
+    """Multiplications of a decomposition, about."""
+    return float(table.size * min(table.shape))
 
 
 def number_of_abilities(
@@ -76,9 +86,10 @@ def number_of_abilities(
     ready = standardised(table, scale=scale)
     left, singular, right = np.linalg.svd(ready, full_matrices=False)
     found = np.square(singular[:MOST]) / (len(table) - 1)
-    errors, draws = held_out_errors(ready, seed=seed), affordable(table)
+    errors = held_out_errors(ready, seed=seed)
+    draws = affordable(decomposed(table), least=20, most=500)
     drawn = [eigenvalues(generator.permuted(ready, axis=0))[:MOST] for _ in range(draws)]
-    null = np.quantile(drawn, QUANTILE, axis=0)
+    null = np.quantile(drawn, QUANTILE, axis=0, method="higher")
     stepwise, parallel = np.full(len(found), np.nan), 0
     stepwise[0] = null[0]
     while found[parallel] > stepwise[parallel]:
@@ -87,7 +98,9 @@ def number_of_abilities(
             break
         rest = ready - (left[:, :parallel] * singular[:parallel]) @ right[:parallel]
         top = [_largest(generator.permuted(rest, axis=0)) for _ in range(draws)]
-        stepwise[parallel] = np.quantile(top, QUANTILE) * _lost(table.shape, parallel)
+        stepwise[parallel] = np.quantile(top, QUANTILE, method="higher") * _lost(
+            table.shape, parallel
+        )
     whole = np.square(ready).sum() / (len(table) - 1)
     shares = (found / whole, null / whole, stepwise / whole)
     return Number(*shares, errors, parallel, int(errors.argmin()), draws)
@@ -122,7 +135,7 @@ def held_out_errors(
         the mean over several halvings, are ours.
     """
     generator = np.random.default_rng([seed, 1])
-    halvings = affordable(ready, 50) // 2
+    halvings = affordable(decomposed(ready), least=5, most=25)
     errors = np.zeros(_most(ready) + 1)
     for _ in range(halvings):
         rows, columns = (generator.permutation(size) % 2 == 1 for size in ready.shape)

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from crosstune.analysis.abilities.components import standardised
-from crosstune.analysis.abilities.factors import Solution, fitted
-from crosstune.analysis.abilities.number import affordable
+from crosstune.analysis.abilities.factors import ROUNDS, Solution, fitted
+from crosstune.analysis.abilities.number import affordable, decomposed
 
 LEVEL = 0.95
 REPLICATES = 0.85
@@ -78,7 +78,11 @@ def stability(
         Tucker (1951), congruence.
     """
     generator = np.random.default_rng([seed, 2])
-    draws, rows = affordable(table), len(table)
+    rows, columns = table.shape
+    if found.why_components:
+        draws = affordable(decomposed(table), least=60, most=500)
+    else:
+        draws = affordable(float(ROUNDS * columns**3), least=60, most=200)
 
     def fit(resample: Float[np.ndarray, "_ columns"]) -> Float[np.ndarray, "columns abilities"]:
         return fitted(standardised(resample, scale=scale), found)

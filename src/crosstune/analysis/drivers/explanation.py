@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from crosstune.analysis.drivers.judging import (
+    LOOKS,
     RESAMPLES,
     SUM,
     Errors,
     explained,
+    importance,
     judged,
     judged_pairs,
-    tested,
 )
 from crosstune.analysis.drivers.regression import filled, mixed
 from crosstune.analysis.drivers.traits import CLASSES, GROUPS, LENGTH, SURFACE, Side, Trait, usable
@@ -120,10 +121,10 @@ def explanation(
     )
 
 
-def importances(sides: Sequence[Side], *, seed: int) -> list[Facts]:
+def importances(sides: Sequence[Side], *, seed: int, looks: Sequence[int] = LOOKS) -> list[Facts]:
     """Importance of each group for each kind of left-out unit, corrected over all of them."""
     tests = [
-        tested(side, group, seed=seed)
+        importance(side, group, seed=seed, looks=looks)
         for side in sides
         for group in GROUPS
         if group in side.own_groups or group in side.pair_groups

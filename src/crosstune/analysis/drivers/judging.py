@@ -7,7 +7,7 @@ importance takes 200 permutations, and 1,000 where these leave it open.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -24,7 +24,7 @@ from crosstune.analysis.drivers.regression import (
 )
 from crosstune.analysis.drivers.traits import Side
 
-DRAWS = (200, 1000)
+LOOKS = (200, 1000)
 """Permutations of a test, and where it is not clearly above 5 % after these."""
 OPEN = 0.06
 RESAMPLES = 2000
@@ -87,7 +87,7 @@ class Importance:
     draws: int
 
 
-def tested(side: Side, group: str, *, seed: int) -> Importance:
+def importance(side: Side, group: str, *, seed: int, looks: Sequence[int] = LOOKS) -> Importance:
     """How much worse left-out units are predicted when a group's traits are another unit's.
 
     The rows of the group are permuted among units as a whole and the model is made anew, penalties
@@ -102,6 +102,7 @@ def tested(side: Side, group: str, *, seed: int) -> Importance:
         side: Gaps are filled.
         group: Permuted as a whole.
         seed: Of the permutations.
+        looks: Numbers of permutations after which to stop if p is well above 5 %.
 
     Source:
         Hooker, Mentch & Zhou (2021), Unrestricted permutation forces extrapolation (permute and
@@ -112,10 +113,10 @@ def tested(side: Side, group: str, *, seed: int) -> Importance:
     generator = np.random.default_rng(seed)
     orders, of_pairs = np.arange(units)[None], np.zeros(0)
     shared = (side.pair_groups == group).any()
-    for draws in DRAWS:
+    for draws in looks:
         more = [generator.permutation(units) for _ in range(draws + 1 - len(orders))]
         orders = np.concatenate([orders, more])
-        new = orders[len(of_pairs) :] if shared else []
+        new = orders[len(of_pairs) if shared else len(orders) :]
         saved = [ridge_of_pairs(side.permuted(order, group), rest).saved for order in new]
         of_pairs = np.append(of_pairs, saved) if shared else np.zeros(len(orders))
         errors = errors_of_means(side.own[:, side.own_groups == group], means[orders])
@@ -164,7 +165,7 @@ def judged(side: Side, sets: Mapping[str, Sequence[str]]) -> Errors:
         rest = np.arange(units) != u
         known, truth = side.known[u], side.gains[u]
         gains = filled(side.gains[rest], side.known[rest])
-        left = replace(side, gains=gains, own=side.own[rest], pairs=side.pairs[rest]).centred()
+        left = side.without(u, gains)
         own, pairs = side.own[u] - side.own[rest].mean(axis=0), side.pairs[u]
         pairs = pairs - side.pairs[rest].mean(axis=0)
         told = {"grand mean": np.full(len(truth), gains.mean()), other: gains.mean(axis=0)}

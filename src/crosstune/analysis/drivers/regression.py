@@ -38,7 +38,7 @@ def filled(
         >>> filled(np.array([[1.0, 2.0], [5.0, np.nan]]), known).round(6).tolist()
         [[1.0, 2.0], [5.0, 6.0]]
     """
-    if known.all():
+    if known.all() or not values.size:
         return values
     mask = known.reshape(known.shape + (1,) * (values.ndim - 2))
     found = np.where(mask, values, values[known].mean(axis=0))

@@ -88,23 +88,25 @@ class Side:
         held_out: Literal["source", "target"],
     ) -> Side:
         """From traits without gaps; traits of what is not left out are of no use and dropped."""
-        turned = held_out == "target"
+
+        def turned(values: np.ndarray) -> np.ndarray:
+            return values.T if held_out == "target" else values
+
         mine = [trait for trait in traits if trait.level == held_out]
         shared = [trait for trait in traits if trait.level == "pair"]
-        turn = (lambda a: a.T) if turned else (lambda a: a)
-        known = turn(known)
+        gains, known = turned(gains), turned(known)
         own = np.zeros((len(known), 0))
         pairs = np.zeros((*known.shape, 0))
         if mine:
-            own = np.stack([turn(trait.values)[:, 0] for trait in mine], axis=1)
+            own = np.stack([turned(trait.values)[:, 0] for trait in mine], axis=1)
         if shared:
-            pairs = filled(np.stack([turn(trait.values) for trait in shared], axis=2), known)
+            pairs = filled(np.stack([turned(trait.values) for trait in shared], axis=2), known)
             own = np.concatenate([own, pairs.mean(axis=1)], axis=1)
             pairs = pairs - additive(pairs)
         own = own - own.mean(axis=0)
         return cls(
             held_out,
-            np.where(known, turn(gains), np.nan),
+            np.where(known, gains, np.nan),
             known,
             own / _sizes(own),
             pairs / _sizes(pairs),
@@ -112,10 +114,11 @@ class Side:
             np.array([trait.group for trait in shared], dtype=object),
         )
 
-    def centred(self) -> Side:
-        """With traits that have no mean over these units."""
-        own, pairs = (part - part.mean(axis=0) for part in (self.own, self.pairs))
-        return replace(self, own=own, pairs=pairs)
+    def without(self, unit: int, gains: Float[np.ndarray, "left others"]) -> Side:
+        """All other units, with these gains of theirs, and traits that have no mean over them."""
+        rest = np.arange(len(self.known)) != unit
+        own, pairs = (part[rest] - part[rest].mean(axis=0) for part in (self.own, self.pairs))
+        return replace(self, gains=gains, known=self.known[rest], own=own, pairs=pairs)
 
     def of_groups(self, groups: Sequence[str]) -> Side:
         """With the traits of these groups alone."""
@@ -144,35 +147,31 @@ def _sizes(values: np.ndarray) -> np.ndarray:
 def measured(sources: Mapping[str, Profile], targets: Mapping[str, Profile]) -> list[Trait]:
     """Traits of datasets and of pairs from their profiles.
 
-    A trait of the source may work differently on targets of text: what a source's entropy and
-    answer length are for these alone are traits of the pair, as are differences and divergences.
+    What a source's entropy and answer length do may depend on whether the target is answered by
+    choices or text, so both are traits of the pair too, as are differences and divergences.
     """
-    size = (len(sources), len(targets))
     mine, theirs = ([_own(profile) for profile in role.values()] for role in (sources, targets))
+    size = (len(mine), len(theirs))
+    text = np.array([profile["kind"] == "text" for profile in targets.values()])
     found = []
-    for name, group in {
-        name: group for told in (*mine, *theirs) for name, (group, _) in told.items()
-    }.items():
-        columns = [
-            np.array([told.get(name, (group, np.nan))[1] for told in role])
-            for role in (mine, theirs)
-        ]
-        first, second = columns[0][:, None], columns[1][None]
-        found += [
-            Trait(f"{name} of the source", group, "source", np.broadcast_to(first, size)),
-            Trait(f"{name} of the target", group, "target", np.broadcast_to(second, size)),
+    groups = {name: group for each in (*mine, *theirs) for name, (group, _) in each.items()}
+    for name, group in groups.items():
+        first = np.array([each[name][1] if name in each else np.nan for each in mine])[:, None]
+        second = np.array([each[name][1] if name in each else np.nan for each in theirs])[None]
+        levels: list[tuple[str, Level, np.ndarray]] = [
+            (f"{name} of the source", "source", first),
+            (f"{name} of the target", "target", second),
         ]
         if name in _COMPARED:
-            found.append(Trait(f"difference in {name}", group, "pair", np.abs(first - second)))
+            levels.append((f"difference in {name}", "pair", np.abs(first - second)))
         if name in _BY_KIND:
-            text = np.array([profile["kind"] == "text" for profile in targets.values()])
-            inside = np.where(text, first - np.nanmean(first), 0.0)
-            found.append(Trait(f"{name} of the source, for text", group, "pair", inside))
+            known = first[np.isfinite(first)]
+            inside = np.where(text, first - known.mean(), 0.0) if len(known) else first
+            levels.append((f"{name} of the source, for text", "pair", inside))
+        found += [Trait(n, group, level, np.broadcast_to(v, size)) for n, level, v in levels]
     measures = pairs([*sources.values()], [*targets.values()])
-    return found + [
-        Trait(name, group, "pair", measures[measure])
-        for name, (group, measure) in _OF_PAIRS.items()
-    ]
+    shared = [Trait(n, group, "pair", measures[m]) for n, (group, m) in _OF_PAIRS.items()]
+    return found + shared
 
 
 _COMPARED = ("text", "entropy", "log2 answer length", "log2 prompt length")
@@ -189,20 +188,18 @@ _OF_PAIRS = {
 
 def _own(profile: Profile) -> dict[str, tuple[str, float]]:
     """Group and value of each trait of one dataset; NaN is not known."""
+    answer, prompt = (max(length(profile, part), 1.0) for part in ("answer", "prompt"))
+    labels = profile["labels"]
     found = {
         "text": (KIND, float(profile["kind"] == "text")),
-        "log2 answer length": (LENGTH, np.log2(max(length(profile, "answer"), 1.0))),
-        "spread of answer length": (
-            LENGTH,
-            length(profile, "answer", "sd") / max(length(profile, "answer"), 1.0),
-        ),
-        "log2 prompt length": (SIZE, np.log2(max(length(profile, "prompt"), 1.0))),
-        "log2 rows": (SIZE, np.log2(profile["rows"])),
+        "log2 answer length": (LENGTH, float(np.log2(answer))),
+        "spread of answer length": (LENGTH, length(profile, "answer", "sd") / answer),
+        "log2 prompt length": (SIZE, float(np.log2(prompt))),
+        "log2 rows": (SIZE, float(np.log2(profile["rows"]))),
         "duplicates": (SIZE, profile["duplicates"] / profile["rows"]),
+        "log2 classes": (CLASSES, float(np.log2(len(labels))) if labels else np.nan),
     }
-    told = {"log2 classes": np.log2(len(profile["labels"])) if profile["labels"] else None}
-    told |= {name: profile[name] for name in ("entropy", "majority", "skew")}
-    found |= {name: (CLASSES, _number(value)) for name, value in told.items()}
+    found |= {n: (CLASSES, _number(profile[n])) for n in ("entropy", "majority", "skew")}
     return found | {name: (LANGUAGE, _number(value)) for name, value in profile["language"].items()}
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from crosstune.analysis.findings import ANALYSES, Analysis, Facts, Figure, Table
 from crosstune.analysis.generalization.advice import sentences
 from crosstune.analysis.generalization.arms import BASE, Arm, Asked, Design, bare, series
 from crosstune.analysis.generalization.comparison import Comparison, compared
-from crosstune.analysis.findings import ANALYSES, Analysis, Facts, Figure, Table
 from crosstune.analysis.generalization.sensitivity import DRAWS, Sensitivity
 from crosstune.analysis.wording import points
 from crosstune.results.content import Damaged, content
@@ -57,9 +57,8 @@ _NOTES = {
     "weigh the same where targets of both kinds meet.",
     "arms": "An arm is a recipe (or the bare base) and a condition. Score: mean over sources, "
     "seeds and the examples that all arms of a target share, then over targets; unknown where any "
-    "is missing. Gain, its 95 % interval, p and q: against the base in the same condition; score_low and score_high: "
-    "that interval drawn around the score. "
-    "ratio_of_change: mean of (score − base) / base over the pairs of source and target whose base "
+    "is missing. Gain, its 95 % interval, p and q: against the base in the same condition; score_low "
+    "and score_high: that interval drawn around the score. ratio_of_change: mean of (score − base) / base over the pairs of source and target whose base "
     f"is at least {LEAST_BASE}; ratio_left_out counts the others. fell: share of pairs with a gain "
     "below 0; harmed: and q below 0.05 in the matrix.",
     "differences": "First minus second on the same examples, 95 % interval. q is corrected over "

@@ -74,12 +74,9 @@ def interventions_of(
     for source in sources:
         near = [each for each in sources if _is_before(each, source)]
         if near:
-            origin = max(near, key=lambda each: (not each.get("edits"), len(each.get("edits", []))))
-            new, names = (
-                source["edits"][len(origin.get("edits") or []) :],
-                [r["name"] for r in recipes],
-            )
-            ways = tuple(((origin["name"], name), (source["name"], name)) for name in names)
+            origin = max(near, key=lambda each: (not _edits(each), _edits(each)))
+            new, both = source["edits"][_edits(origin) :], (origin["name"], source["name"])
+            ways = tuple(((both[0], r["name"]), (both[1], r["name"])) for r in recipes)
             found.append(_edited(origin["name"], new, ways))
         elif source.get("edits"):
             alone.append(source["name"])
@@ -98,11 +95,16 @@ def interventions_of(
 
 def _is_before(origin: Mapping[str, Any], source: Mapping[str, Any]) -> bool:
     """Whether one source is another one before (some of) its edits."""
-    before, after = ([*(each.get("edits") or [])] for each in (origin, source))
-    same = {name: origin[name] for name in origin if name not in ("name", "edits")} == {
-        name: source[name] for name in source if name not in ("name", "edits")
-    }
-    return same and len(before) < len(after) and before == after[: len(before)]
+    same = all(
+        origin.get(name) == source.get(name) for name in {*origin, *source} - {"name", "edits"}
+    )
+    count = _edits(origin)
+    beginning = [*(source.get("edits") or [])][:count]
+    return same and count < _edits(source) and [*(origin.get("edits") or [])] == beginning
+
+
+def _edits(source: Mapping[str, Any]) -> int:
+    return len(source.get("edits") or [])
 
 
 def _edited(

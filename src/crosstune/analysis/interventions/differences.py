@@ -187,7 +187,7 @@ def differences(store: Store, found: Sequence[Pair]) -> Differences:
         "high": concluded.high,
         "p": concluded.p,
         "q": q_values(concluded.p, families=2 * changes + near),
-        "detectable": concluded.detectable,
+        "detectable_difference": concluded.detectable,
         "seeds": sums.seeds,
         "examples": sums.n,
     }
@@ -244,7 +244,9 @@ def means(known: Differences) -> list[Facts]:
                 "difference": float(np.mean([each["difference"] for each in there])),
                 "up": sum(gain > 0 for gain in moved),
                 "down": sum(gain < 0 for gain in moved),
-                "detectable": float(np.median([each["detectable"] for each in there])),
+                "detectable_difference": float(
+                    np.median([each["detectable_difference"] for each in there])
+                ),
             }
     if known.sums is not None:
         some = [[at[i] for i in members if i in at] for members in groups.values()]

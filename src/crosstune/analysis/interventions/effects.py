@@ -62,9 +62,10 @@ def _effect(doing: str, rows: Rows, traits: Rows) -> str:
     parts = [_on_itself(same)] * bool(same) + [_elsewhere(rest, other=bool(same))] * bool(rest)
     parts += ["no score is known"] * (not first)
     if others:
+        more = f"{len(ways) - 1} other ways" if len(ways) > 2 else "other way"
         parts.append(
-            f"with the other {counted(len(ways) - 1, 'way')} of tuning and asking "
-            f"{sum(map(_moved, others)):,} of {len(others):,} differences are beyond chance"
+            f"with the {more} of tuning and asking {sum(map(_moved, others)):,} of "
+            f"{counted(len(others), 'difference')} are beyond chance"
         )
     who = sources[0] if len(sources) == 1 else counted(len(sources), "source")
     way = f" ({', '.join(ways[0])})" if len(ways) > 1 else ""
@@ -121,7 +122,7 @@ def _limits(rows: Rows, alone: Sequence[str]) -> Iterator[str]:
     known = [row for row in rows if "q" in row]
     missing = [f"{row['edited_source']} → {row['target']}" for row in rows if "q" not in row]
     if known:
-        half = float(np.median([row["detectable"] for row in known]))
+        half = float(np.median([row["detectable_difference"] for row in known]))
         yield (
             "A difference that is not shown is not shown to be zero: half of the comparisons would "
             f"have shown {100 * half:.1f} points with a power of 80 %, before correction."

@@ -15,9 +15,9 @@ from crosstune.results.store import Store
 
 _COLUMNS = {
     "interventions": "intervention source edit edited_source recipe condition target relation "
-    "original_score edited_score difference low high p q detectable seeds examples",
+    "original_score edited_score difference low high p q detectable_difference seeds examples",
     "summary": "intervention source edit recipe condition relation targets known difference low "
-    "high up down detectable",
+    "high up down detectable_difference",
     "traits": "source edit recipe trait original edited",
 }
 _TITLES = {
@@ -30,10 +30,10 @@ _NOTES = {
     "− original on the same examples and seeds, 95 % interval. q is corrected within one change of "
     "one source, same-task targets apart from all others. A row without a difference lacks a "
     "score. With several seeds the interval is about tuning anew, with one about these models. "
-    "detectable: would have been found with a power of 80 %, before correction.",
+    "detectable_difference: would have been found with a power of 80 %, before correction.",
     "summary": "Mean difference over the targets of one relation, each of which counts the same, "
     "and its 95 % interval for just these targets; up and down: targets with q below 0.05; "
-    "detectable: of half of the targets.",
+    "detectable_difference: of half of the targets.",
     "traits": "Measured on the training rows as they were taught.",
 }
 _TITLE = "What edits of a source caused"

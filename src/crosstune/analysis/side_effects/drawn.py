@@ -28,6 +28,8 @@ UNEVEN = 1.25
 """A class is a source's majority when it has so many times its even share."""
 Way = tuple[str, str]
 """A source and a recipe."""
+_MIDDLES = np.log1p([[0, *EDGES], [0, *np.array(EDGES[1:]) - 1, EDGES[-1]]]).mean(axis=0)
+"""log(1 + characters) in the middle of each bin, between the shortest and longest text of it."""
 _SHOWN = "source recipe condition target relation".split()
 
 
@@ -94,11 +96,8 @@ def length_pull(
 
 def _mean_length(counts: Int[np.ndarray, " bins"]) -> tuple[float, float]:
     """Mean and variance of log(1 + characters) of texts that are counted by length."""
-    edges = np.log1p([0, *EDGES])
-    last = np.log1p([0, *np.array(EDGES[1:]) - 1, EDGES[-1]])
-    middle = (edges + last) / 2
-    mean = float(middle @ counts / counts.sum())
-    return mean, float(np.square(middle - mean) @ counts / counts.sum())
+    mean = float(_MIDDLES @ counts / counts.sum())
+    return mean, float(np.square(_MIDDLES - mean) @ counts / counts.sum())
 
 
 def pulls(
@@ -127,6 +126,7 @@ def pulls(
         row: Facts = named(name) | dict(zip(("p", "q"), tests, strict=True))
         row |= {
             "relation": cells[name].relation,
+            "way": f"{name[1]}, {name[3]}",
             "before_length": _mean_length(each.base.lengths)[0],
             "after_length": _mean_length(counts.lengths)[0],
         }

@@ -62,7 +62,8 @@ def _sources(rows: Rows, many: Many) -> Iterator[str]:
     for row in rows:
         if row["harmed"]:
             text = (
-                f"{_way(row, many)} harms {row['harmed']:,} of {counted(row['targets'], 'target')} "
+                f"{_way(row, many)} harms {row['harmed']:,} of "
+                f"{counted(row['targets'] - row['unknown'], 'target')} "
                 f"and helps {row['helped']:,} (worst: {row['worst_target']} "
                 f"{points(row['worst_gain'])}; mean {points(row['mean_gain'])} points)"
             )

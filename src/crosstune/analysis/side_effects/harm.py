@@ -20,8 +20,10 @@ from crosstune.results.inference import Mixture, q_values
 
 LEAST_BASE = 0.05
 """A text score below this is no ability."""
-_CLEAR = 1.645
-"""Standard errors above chance: a test at 5 %."""
+CLEAR = 2.576
+"""Standard errors above chance, a test at 0.5 %. A base that was lucky is chosen and then seems to
+fall: among targets at chance that pass 1.645 errors 17 % do so by chance (simulated), so few may
+pass."""
 _WAY = ("source", "recipe", "condition")
 _SHOWN = "source recipe condition target relation base score gain low high p q".split()
 
@@ -57,7 +59,10 @@ def by_source(cells: Sequence[Facts], fallen: Sequence[Facts]) -> list[Facts]:
             for which, each in (("worst", there[0]), ("best", there[-1])):
                 facts |= {f"{which}_target": each["target"], f"{which}_gain": each["gain"]}
         told.append(facts)
-    return sorted(told, key=lambda r: (-r["harmed"] / max(r["targets"], 1), r.get("mean_gain", 0)))
+    return sorted(
+        told,
+        key=lambda r: (-r["harmed"] / max(r["targets"] - r["unknown"], 1), r.get("mean_gain", 0)),
+    )
 
 
 def is_other(row: Mapping[str, Any]) -> bool:
@@ -76,7 +81,7 @@ def forgetting(cells: Sequence[Facts], found: Sequence[Summary]) -> list[Facts]:
     for each in found:
         guess = max(1 / len(each.classes), float(each.gold.max())) if each.classes else 0.0
         spread = np.sqrt(each.base.score * (1 - each.base.score) / each.examples)
-        if each.base.score - _CLEAR * spread > (guess if each.classes else LEAST_BASE):
+        if each.base.score - CLEAR * spread > (guess if each.classes else LEAST_BASE):
             chance[each.target, each.condition] = guess
     told = []
     for row in cells:

@@ -16,7 +16,7 @@ from crosstune.analysis.side_effects.drawn import (
     pulls,
 )
 from crosstune.analysis.side_effects.effects import sentences
-from crosstune.analysis.side_effects.harm import LEAST_BASE, asymmetry, by_source, forgetting
+from crosstune.analysis.side_effects.harm import CLEAR, LEAST_BASE, asymmetry, by_source, forgetting
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.store import Store
 
@@ -29,7 +29,7 @@ _COLUMNS = {
     "asymmetry": "first second recipe condition relation first_to_second_gain "
     "second_to_first_gain difference low high p q",
     "labels": "source recipe condition target relation base_share tuned_share difference",
-    "pull": "source recipe condition target relation source_length before_length after_length "
+    "pull": "source recipe condition way target relation source_length before_length after_length "
     "pull from to p q",
     "drift": "source recipe condition target relation label source_share gold_share base_share "
     "tuned_share difference low high p q base_distance tuned_distance moved",
@@ -46,7 +46,7 @@ _NOTES = {
     "sources": "A row is one way to tune on a source, the worst first. Its own tasks count in "
     "own_gain only. harmed and helped: q of the matrix below 0.05; unchanged: not shown to change. "
     "forgotten: harmed targets that the base clearly could do. Edited sources are left out.",
-    "forgetting": "Targets whose base score is above chance by more than 1.64 standard errors. "
+    "forgetting": f"Targets whose base score is over {CLEAR:.2f} standard errors above chance. "
     f"Chance is the most frequent class or an even guess; of a text {100 * LEAST_BASE:.0f} points "
     "must be exceeded. kept: (score − chance) / (base − chance). fell: a gain below 0 with q of "
     "the matrix below 0.05. Interval and q are those of the matrix.",
@@ -150,7 +150,7 @@ def _figures(rows: Mapping[str, Sequence[Facts]]) -> tuple[Figure, ...]:
             Figure("dots", "forgetting", "What became of the base's abilities", note, columns)
         )
     if any(row.get("pull") is not None for row in rows["pull"]):
-        columns = {"row": "source", "column": "target", "value": "pull", "panel": "recipe"}
+        columns = {"row": "source", "column": "target", "value": "pull", "panel": "way"}
         note = (
             "Near 1 a target is answered at the length of the source's answers, near 0 as before."
         )

@@ -71,8 +71,7 @@ def hdd(words: Sequence[str]) -> float | None:
     if total < DRAWN:
         return None
     others = total - np.array([*Counter(words).values()], float)
-    possible = others[others >= DRAWN]  # a word with fewer others is always drawn
-    unseen = np.exp(_log_ways(possible) - _log_ways(total))
+    unseen = np.exp(_log_ways(others) - _log_ways(total))  # 0 with fewer than 42 others
     return float((len(others) - unseen.sum()) / DRAWN)
 
 

@@ -109,7 +109,7 @@ def profile(
             part: {unit: described(counts) for unit, counts in units.items()}
             for part, units in seen.lengths.items()
         },
-        "language": language([text for _, text in sorted(seen.sample.items())]),
+        "language": language([*seen.sample.values()]),
         "answers": seen.answers(),
         "sketches": seen.sketches.described(),
         "embedding": None if embedding is None else [float(value) for value in embedding],

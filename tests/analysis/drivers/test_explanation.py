@@ -1,0 +1,132 @@
+"""A known driver is found, none is invented, and the question is answered or refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.drivers.simulated import sides, simulated
+from crosstune.analysis.drivers.explanation import (
+    EVERYTHING,
+    HIDDEN,
+    SURE,
+    Explanation,
+    enough,
+    explanation,
+    importances,
+)
+from crosstune.analysis.drivers.traits import CLASSES, LENGTH, SURFACE
+
+
+def explained(
+    sources: int, targets: int, driver: tuple[str, str] | None, share: float, seed: int = 0
+) -> Explanation:
+    gains, traits = simulated(sources, targets, driver=driver, share=share, seed=seed)
+    known = np.ones(gains.shape, dtype=bool)
+    return explanation(gains, known, traits=traits, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("driver", "answer"),
+    [
+        (("source", CLASSES), "yes"),
+        (("pair", LENGTH), "yes"),
+        (("pair", SURFACE), "no"),
+        (None, "cannot be told"),
+    ],
+)
+def test_the_question_is_answered(driver: tuple[str, str] | None, answer: str) -> None:
+    found = explained(30, 20, driver, 0.35)
+    assert found.answer() == answer
+    if driver is None:
+        assert all(row["q"] >= SURE for row in found.groups)
+        return
+    assert found.claimed("source")[0] == driver[1]
+    first = found.traits[0]
+    assert (first["level"], first["group"]) == driver
+    assert 0 < first["low"] < first["gain_per_sd"] < first["high"]
+    judged = {row["predictor"]: row for row in found.judged if row["held_out"] == "source"}
+    assert judged[driver[1]]["low"] > 0
+    low, high = sorted((judged[HIDDEN]["explained_share"], judged[SURFACE]["explained_share"]))
+    assert abs(found.advantage[0]) == pytest.approx(high - low)
+
+
+def test_rows_say_what_was_left_out_and_the_best_mean_is_the_measure() -> None:
+    found = explained(8, 12, None, 0)
+    for held_out, mean in (("source", "mean of the target"), ("pair", "sum of both means")):
+        rows = [row for row in found.judged if row["held_out"] == held_out]
+        names = [row["predictor"] for row in rows]
+        assert {row["best_mean"] for row in rows} == {mean}
+        assert rows[names.index(mean)]["explained_share"] == 0
+        for row in rows:
+            ratio = (row["gain_error"] / rows[names.index(mean)]["gain_error"]) ** 2
+            assert row["explained_share"] == pytest.approx(1 - ratio)
+    assert EVERYTHING in {row["predictor"] for row in found.judged}
+    assert {row["held_out"] for row in found.groups} == {"source", "target"}
+
+
+def test_a_group_of_sources_and_pairs_alone_has_no_say_of_targets() -> None:
+    gains, traits = simulated(6, 6, driver=None, share=0, seed=1)
+    kept = [t for t in traits if t.group == CLASSES and t.level == "source"]
+    found = explanation(gains, np.ones((6, 6), dtype=bool), traits=kept)
+    assert [(row["held_out"], row["group"]) for row in found.groups] == [("source", CLASSES)]
+
+
+@pytest.mark.parametrize("draws", [12, pytest.param(200, marks=pytest.mark.slow)])
+def test_no_driver_is_invented(draws: int) -> None:
+    claims = 0
+    for seed in range(draws):
+        gains, traits = simulated(8, 12, driver=None, share=0, seed=1_000 + seed)
+        rows = importances(sides(gains, traits), seed=seed, looks=(50, 200, 1000))
+        claims += any(row["q"] < SURE for row in rows)
+    assert claims <= (1 if draws == 12 else 0.05 * draws + 1.65 * np.sqrt(0.0475 * draws))
+
+
+def test_gaps_are_no_part_of_it_and_units_with_few_gains_are_left_out() -> None:
+    gains, traits = simulated(9, 10, driver=None, share=0, seed=2)
+    known = np.random.default_rng(0).random(gains.shape) > 0.15
+    known[4] = False
+    known[4, :4] = True
+    found = [
+        explanation(np.where(known, gains, value), known, traits=traits) for value in (0.0, np.nan)
+    ]
+    assert found[0].judged == found[1].judged
+    assert found[0].groups == found[1].groups
+    assert found[0].traits == found[1].traits
+    assert (~found[0].sources).nonzero()[0].tolist() == [4]
+
+
+def test_enough_is_three_and_half_of_what_is_left() -> None:
+    known = np.ones((6, 8), dtype=bool)
+    known[0, :5] = False
+    sources, targets = enough(known)
+    assert sources.tolist() == [False, *[True] * 5]
+    assert targets.all()
+    assert not enough(np.zeros((4, 4), dtype=bool))[0].any()
+
+
+def test_traits_with_gaps_get_the_mean_and_unknown_ones_are_dropped() -> None:
+    gains, traits = simulated(6, 7, driver=None, share=0, seed=3)
+    known = np.ones(gains.shape, dtype=bool)
+    gappy = [replace(t, values=t.values.copy()) for t in traits[:3]]
+    gappy[0].values[1] = np.nan
+    mean = gappy[0].values[[0, 2, 3, 4, 5]].mean()
+    gappy[1].values[:4] = np.nan
+    gappy[2].values[:] = 7.0
+    found = explanation(gains, known, traits=[*gappy, *traits[3:]])
+    names = {row["trait"] for row in found.traits}
+    assert names == {trait.name for trait in traits} - {gappy[1].name, gappy[2].name}
+    gappy[0].values[1] = mean
+    filled = explanation(gains, known, traits=[*gappy, *traits[3:]])
+    assert filled.traits == found.traits
+
+
+def test_too_little_is_refused() -> None:
+    gains, traits = simulated(4, 9, driver=None, share=0, seed=4)
+    with pytest.raises(ValueError, match="fewer than 5 sources or targets"):
+        explanation(gains, np.ones((4, 9), dtype=bool), traits=traits)
+    gains, _ = simulated(6, 9, driver=None, share=0, seed=4)
+    with pytest.raises(ValueError, match="no trait varies"):
+        explanation(gains, np.ones((6, 9), dtype=bool), traits=[])
