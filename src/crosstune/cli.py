@@ -166,16 +166,10 @@ def matrix(
     from crosstune.results.matrix import TransferMatrix
     from crosstune.results.store import Store
 
-    found = TransferMatrix.of(Store(folder, tell=_complain)).slice(
-        recipe=recipe,
-        condition=condition,
-        metric=metric,
-        source=source,
-        target=target,
-        source_family=source_family,
-        target_family=target_family,
-        relation=relation,
-    )
+    sources = {"source": source, "source_family": source_family, "recipe": recipe}
+    targets = {"target": target, "target_family": target_family, "condition": condition}
+    whole = TransferMatrix.of(Store(folder, tell=_complain))
+    found = whole.slice(**sources, **targets, relation=relation, metric=metric)
     if form == "parquet":
         sys.stdout.buffer.write(found.to_parquet())
     else:
@@ -213,15 +207,9 @@ def analyze(
         print(purposes(ANALYSES))
         return
     analysis = ANALYSES[name]
-    part = TransferMatrix.of(store).slice(
-        source=source,
-        target=target,
-        source_family=source_family,
-        target_family=target_family,
-        relation=relation,
-        recipe=recipe,
-        condition=condition,
-    )
+    sources = {"source": source, "source_family": source_family, "recipe": recipe}
+    targets = {"target": target, "target_family": target_family, "condition": condition}
+    part = TransferMatrix.of(store).slice(**sources, **targets, relation=relation)
     print(written(analysis(store, part), table=table, form=form).rstrip("\n"))
     _tell_gaps(part)
 

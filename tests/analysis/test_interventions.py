@@ -185,7 +185,7 @@ def test_of_edits_that_do_nothing_few_are_said_to_do_something(seeds: int) -> No
     luck = np.random.default_rng(seeds)
     claims, covered, means = [], [], []
     for _ in range(200):
-        q, holds, low, high = simulated(luck, seeds=seeds, targets=8)
+        q, holds, low, high = simulated(luck, seeds=seeds, targets=5)
         claims.append((q < 0.05).any(axis=0).mean())
         covered.append(holds.mean())
         means.append(((low <= 0) & (high >= 0)).mean())

@@ -13,6 +13,7 @@ from crosstune.analysis.drivers.explanation import (
     HIDDEN,
     SURE,
     Explanation,
+    claimed,
     enough,
     explanation,
     importances,
@@ -38,7 +39,7 @@ def explained(
     ],
 )
 def test_the_question_is_answered(driver: tuple[str, str] | None, answer: str) -> None:
-    found = explained(30, 20, driver, 0.35)
+    found = explained(30, 12, driver, 0.55)
     assert found.answer() == answer
     if driver is None:
         assert all(row["q"] >= SURE for row in found.groups)
@@ -121,6 +122,26 @@ def test_traits_with_gaps_get_the_mean_and_unknown_ones_are_dropped() -> None:
     gappy[0].values[1] = mean
     filled = explanation(gains, known, traits=[*gappy, *traits[3:]])
     assert filled.traits == found.traits
+
+
+def test_a_group_that_only_goes_together_with_another_is_not_named() -> None:
+    def row(group: str, q: float, beyond: float, importance: float) -> dict[str, float | str]:
+        return {"group": group, "q": q, "p_beyond": beyond, "importance_share": importance}
+
+    shadow, driver = row("a", 0.01, 0.3, 0.4), row("b", 0.01, 0.01, 0.2)
+    assert claimed([shadow, driver, row("c", 0.2, 0.01, 0.9)]) == ["b"]
+    assert claimed([row("b", 0.01, 0.3, 0.2), shadow]) == ["a", "b"]
+    assert claimed([]) == []
+
+
+def test_a_copy_of_the_driver_is_told_as_one_that_cannot_be_told_apart() -> None:
+    gains, traits = simulated(30, 12, driver=("source", CLASSES), share=0.55, seed=0)
+    first = next(t for t in traits if (t.level, t.group) == ("source", CLASSES))
+    kept = [first, replace(first, name="copy", group=LENGTH)]
+    side = sides(gains, kept)[0]
+    rows = importances([side], seed=0)
+    assert claimed(rows) == [CLASSES, LENGTH]
+    assert all(row["p_beyond"] > SURE for row in rows)
 
 
 def test_too_little_is_refused() -> None:

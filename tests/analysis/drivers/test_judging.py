@@ -105,7 +105,9 @@ def test_the_driver_is_important_and_size_does_not_matter(
     gains, traits = simulated(30, 20, driver=driver, share=0.4, seed=5)
     found = importance(sides(gains, traits)[which], driver[1], seed=0)
     assert found.value > found.high > 0
-    assert (found.p, found.draws) == (pytest.approx(1 / 1001, abs=2e-3), 1000)
+    assert found.p < 0.005
+    assert found.p_beyond < 0.05
+    assert found.draws == 1000
     larger = importance(sides(40 * gains + 3, traits)[which], driver[1], seed=0)
     assert larger.value == pytest.approx(found.value)
     assert larger.p == found.p

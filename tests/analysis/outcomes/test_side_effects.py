@@ -255,14 +255,20 @@ def test_pulled_lengths_and_drawn_classes_are_found(tmp_path: Path) -> None:
 def test_edited_sources_are_left_out(tmp_path: Path) -> None:
     store, _ = MADE.changed(ranked=judged).write(tmp_path, level({("b", "c"): -0.5}))
     study = json.loads((tmp_path / "study.json").read_text())
-    study["study"]["sources"][1]["edits"] = [{"edit": "balance"}]
+    study["study"]["sources"][2]["edits"] = [{"edit": "balance"}]
     (tmp_path / "study.json").write_text(json.dumps(study))
     store = Store(tmp_path)
     analysis = side_effects(store, TransferMatrix.of(store))
     for table in analysis.tables:
         columns = set(table.rows.column_names) & {"source", "first", "second"}
-        assert all("b" not in table.rows[name].to_pylist() for name in columns)
-    assert rows(analysis, "asymmetry")  # a and mood
+        assert all("mood" not in table.rows[name].to_pylist() for name in columns)
+    assert rows(analysis, "asymmetry")  # a and b
+    assert {table.name for table in analysis.tables} == {
+        "sources",
+        "forgetting",
+        "asymmetry",
+        "pull",
+    }
 
 
 def test_missing_cells_stay_missing_and_are_told(tmp_path: Path) -> None:

@@ -58,8 +58,7 @@ class Explanation:
 
     def claimed(self, held_out: str) -> list[str]:
         """Groups that matter when such units are left out, the most important first."""
-        rows = [row for row in self.groups if row["held_out"] == held_out and row["q"] < SURE]
-        return [row["group"] for row in sorted(rows, key=lambda row: -row["importance_share"])]
+        return claimed([row for row in self.groups if row["held_out"] == held_out])
 
     def answer(self) -> Literal["yes", "no", "cannot be told"]:
         """Whether class distributions and answer lengths explain more than surface similarity.
@@ -140,6 +139,7 @@ def importances(sides: Sequence[Side], *, seed: int, looks: Sequence[int] = LOOK
             "null_high": test.high,
             "p": test.p,
             "q": float(corrected),
+            "p_beyond": test.p_beyond,
             "permutations": test.draws,
         }
         for test, corrected in zip(tests, q, strict=True)
@@ -158,6 +158,16 @@ def enough(
         if (rows == sources).all() and (columns == targets).all():
             return sources, targets
         sources, targets = rows, columns
+
+
+def claimed(rows: Sequence[Facts]) -> list[str]:
+    """Groups with q below 5 %, the most important first.
+
+    Where some of these explain what all other groups leave, the rest only goes together with them.
+    """
+    sure = [row for row in rows if row["q"] < SURE]
+    apart = [row for row in sure if row["p_beyond"] < SURE] or sure
+    return [row["group"] for row in sorted(apart, key=lambda row: -row["importance_share"])]
 
 
 def _judged(

@@ -16,8 +16,8 @@ from scipy.stats import rankdata
 from crosstune.analysis.drivers.regression import (
     Ridge,
     additive,
-    errors_of_means,
     filled,
+    left_out,
     mixed,
     ridge_of_means,
     ridge_of_pairs,
@@ -75,6 +75,7 @@ class Importance:
         low: Lower end of 95 % of the permutations, likewise about their mean.
         high: Upper end of these.
         p: How often permuted traits do as well.
+        p_beyond: Likewise, of what all other groups leave unexplained.
         draws: Permutations.
     """
 
@@ -84,6 +85,7 @@ class Importance:
     low: float
     high: float
     p: float
+    p_beyond: float
     draws: int
 
 
@@ -92,8 +94,9 @@ def importance(side: Side, group: str, *, seed: int, looks: Sequence[int] = LOOK
 
     The rows of the group are permuted among units as a whole and the model is made anew, penalties
     included. Units' means are few, so there the group stands alone, and is credited with what it
-    shares with other groups; pairs are many, so there all other traits stay in the model. Either
-    part may show it: the smaller of both parts' ranks is ranked again.
+    shares with others; `p_beyond` is of the means that all other groups leave of left-out units.
+    Pairs are many: there all groups are fitted together. Either part may show it: the smaller of
+    both parts' ranks is ranked again.
 
     A p well above 5 % after 200 permutations stays; else 1,000 are made and counted, so that no p
     below 5 % rests on a first look.
@@ -112,30 +115,44 @@ def importance(side: Side, group: str, *, seed: int, looks: Sequence[int] = LOOK
     units, others = rest.shape
     generator = np.random.default_rng(seed)
     orders, of_pairs = np.arange(units)[None], np.zeros(0)
-    shared = (side.pair_groups == group).any()
+    mine, shared = side.own_groups == group, (side.pair_groups == group).any()
+    beyond = _unexplained(side.own[:, ~mine], means)
     for draws in looks:
         more = [generator.permutation(units) for _ in range(draws + 1 - len(orders))]
         orders = np.concatenate([orders, more])
         new = orders[len(of_pairs) if shared else len(orders) :]
         saved = [ridge_of_pairs(side.permuted(order, group), rest).saved for order in new]
         of_pairs = np.append(of_pairs, saved) if shared else np.zeros(len(orders))
-        errors = errors_of_means(side.own[:, side.own_groups == group], means[orders])
-        of_means = others * (errors[-1] - errors.min(axis=0))
-        p = _combined(np.round(np.stack([of_means, of_pairs]) / np.square(rest).sum(), 12))
+        of_means, of_beyond = (
+            others * (errors[-1] - errors.min(axis=0))
+            for what in (means, beyond)
+            for errors in [np.square(left_out(side.own[:, mine], what[orders])).sum(axis=2)]
+        )
+        p, p_beyond = (_combined(np.stack([part, of_pairs])) for part in (of_means, of_beyond))
         if p > OPEN:
             break
     whole = (others * np.square(means).sum() + np.square(rest).sum()) * (units / (units - 1)) ** 2
     shares = (of_means + of_pairs) / whole
     shares -= shares[1:].mean()
     low, high = np.quantile(shares[1:], (0.025, 0.975))
-    return Importance(
-        side.held_out, group, float(shares[0]), float(low), float(high), p, len(orders) - 1
-    )
+    value, count = float(shares[0]), len(orders) - 1
+    return Importance(side.held_out, group, value, float(low), float(high), p, p_beyond, count)
+
+
+def _unexplained(
+    traits: Float[np.ndarray, "units traits"], means: Float[np.ndarray, " units"]
+) -> Float[np.ndarray, " units"]:
+    """What traits do not say of units that were left out, at the best penalty; centred."""
+    found = left_out(traits, means[None])[:, 0]
+    best = found[np.square(found).sum(axis=1).argmin()] * (1 - 1 / len(means))
+    rest: np.ndarray = best - best.mean()
+    return rest
 
 
 def _combined(values: Float[np.ndarray, "parts draws"]) -> float:
     """p of the first draw from several statistics, each larger the more it speaks."""
-    ranks = len(values[0]) + 1 - rankdata(values, method="min", axis=1)
+    levels = np.round(values / max(values.max(), 1e-300), 12)  # rounding makes no difference
+    ranks = len(values[0]) + 1 - rankdata(levels, method="min", axis=1)
     best = ranks.min(axis=0)
     return float((best <= best[0]).mean())
 

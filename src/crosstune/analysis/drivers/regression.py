@@ -79,17 +79,17 @@ def ridge_of_means(
     traits: Float[np.ndarray, "units traits"], means: Float[np.ndarray, " units"]
 ) -> Ridge:
     """Ridge of one centred number a unit on centred traits."""
-    errors = errors_of_means(traits, means[None])[:, 0]
+    errors = np.square(left_out(traits, means[None])).sum(axis=2)[:, 0]
     penalty = float(PENALTIES[errors.argmin()])
     left, sizes, right = np.linalg.svd(traits, full_matrices=False)
     weights = (sizes / (np.square(sizes) + penalty * len(means)) * (left.T @ means)) @ right
     return Ridge(penalty, weights, float(errors[-1] - errors.min()))
 
 
-def errors_of_means(
+def left_out(
     traits: Float[np.ndarray, "units traits"], means: Float[np.ndarray, "draws units"]
-) -> Float[np.ndarray, "penalties draws"]:
-    """Squared error of each unit predicted by all others, summed, for every penalty.
+) -> Float[np.ndarray, "penalties draws units"]:
+    """What ridge regressions of all other units leave of each unit, for every penalty.
 
     One decomposition serves all: it costs little to ask for many draws.
 
@@ -104,8 +104,8 @@ def errors_of_means(
         kept = np.square(sizes) / (np.square(sizes) + penalty * units)
         leverage = 1 / units + np.square(left) @ kept
         residuals = means - (means @ left * kept) @ left.T
-        found.append(np.square(residuals / np.maximum(1 - leverage, 1e-9)).sum(axis=1))
-    return np.array(found)
+        found.append(residuals / np.maximum(1 - leverage, 1e-9))
+    return np.stack(found)
 
 
 def ridge_of_pairs(

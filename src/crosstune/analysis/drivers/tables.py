@@ -33,7 +33,7 @@ _SLICES, _TRAITS = 2, 3
 _SLICE = ("recipe", "condition")
 _COLUMNS = {
     "judged": "held_out predictor gain_error best_mean explained_share low high",
-    "groups": "held_out group importance_share null_low null_high p q permutations",
+    "groups": "held_out group importance_share null_low null_high p q p_beyond permutations",
     "traits": "trait group level gain_per_sd low high p q",
 }
 _TITLES = {
@@ -52,7 +52,8 @@ _NOTES = {
     "component of each group. " + _LEFT_OUT,
     "groups": "importance_share: what a group takes away of the squared error of left-out sources "
     "(or targets) beyond what it does with permuted ones; null_low, null_high: 95 % of the "
-    "permutations. q over all rows of a recipe and condition. " + _LEFT_OUT,
+    "permutations. q over all rows of a recipe and condition. p_beyond: of the units' means that "
+    "all other groups leave unexplained, not corrected. " + _LEFT_OUT,
     "traits": "gain_per_sd: gain for one standard deviation of the trait in a mixed model with "
     "random sources and targets, other traits ignored; 95 % t interval; q over all traits of a "
     "recipe and condition. Traits go together: read it after the groups. " + _LEFT_OUT,
@@ -195,9 +196,11 @@ def _claimed(found: Explanation, claims: Mapping[str, list[str]]) -> Iterator[st
                 (judged[held_out, name] for name in (*groups, EVERYTHING)),
                 key=lambda row: float(row["explained_share"]),
             )
+            together = any(rows[held_out, g]["p_beyond"] >= SURE for g in groups)
+            apart = ", which cannot be told apart" if together and len(groups) > 1 else ""
             verb = "takes" if best["low"] > 0 else "is not shown to take"
             yield (
-                f"What matters for a {held_out} that was left out: {listed(told)}; "
+                f"What matters for a {held_out} that was left out: {listed(told)}{apart}; "
                 f"the regression on {best['predictor']} {verb} away error of the "
                 f"{best['best_mean']}: {percent(best['explained_share'])} (95 % interval "
                 f"{percent(best['low'])} to {percent(best['high'])})."

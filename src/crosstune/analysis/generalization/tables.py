@@ -57,8 +57,9 @@ _NOTES = {
     "weigh the same where targets of both kinds meet.",
     "arms": "An arm is a recipe (or the bare base) and a condition. Score: mean over sources, "
     "seeds and the examples that all arms of a target share, then over targets; unknown where any "
-    "is missing. Gain, its 95 % interval, p and q: against the base in the same condition; score_low "
-    "and score_high: that interval drawn around the score. ratio_of_change: mean of (score − base) / base over the pairs of source and target whose base "
+    "is missing. Gain, its 95 % interval, p and q: against the base in the same condition; "
+    "score_low and score_high: that interval drawn around the score. ratio_of_change: mean of "
+    "(score − base) / base over the pairs of source and target whose base "
     f"is at least {LEAST_BASE}; ratio_left_out counts the others. fell: share of pairs with a gain "
     "below 0; harmed: and q below 0.05 in the matrix.",
     "differences": "First minus second on the same examples, 95 % interval. q is corrected over "
