@@ -132,7 +132,9 @@ def test_what_does_not_replicate_has_no_name() -> None:
     table = 0.3 * np.random.default_rng(0).standard_normal((ROWS, COLUMNS))
     table[0] += np.where(np.arange(COLUMNS) % 2, 2.0, -2.0)
     found = abilities_of(table, MODELS, TASKS, families=FAMILIES)
-    assert [row["replicates"] for row in rows_of(found, "abilities")] == [False]
+    rows = rows_of(found, "abilities")
+    assert [(row["replicates"], row["proposal"]) for row in rows] == [(False, "")]
+    assert max(row["loading"] for row in rows_of(found, "loadings")) > 0.8
     assert "does not replicate" in found.sentences[0]
     assert "proposal" not in found.sentences[0]
 

@@ -14,21 +14,27 @@ from crosstune.analysis.abilities.number import affordable
 KINDS = ("equal", "unequal", "shared")
 
 
-def found_in(kind: str, *, tables: int, rows: int = 12, columns: int = 24) -> int:
-    generator = np.random.default_rng([KINDS.index(kind), rows])
-    drawn = (pure_noise(rows, columns, kind=kind, generator=generator) for _ in range(tables))
-    return sum(number_of_abilities(table).abilities > 0 for table in drawn)
+def found_in(kind: str, *, tables: int) -> tuple[int, int]:
+    """Tables with abilities, and those where parallel analysis alone sees some."""
+    generator = np.random.default_rng([KINDS.index(kind), 12])
+    drawn = (pure_noise(12, 24, kind=kind, generator=generator) for _ in range(tables))
+    found = [number_of_abilities(table) for table in drawn]
+    return sum(its.abilities > 0 for its in found), sum(its.parallel > 0 for its in found)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_has_no_abilities(kind: str) -> None:
-    assert found_in(kind, tables=20) <= 2
+    abilities, by_parallel_analysis = found_in(kind, tables=20)
+    assert abilities <= 1
+    assert by_parallel_analysis <= 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_has_no_abilities_in_95_percent_of_200(kind: str) -> None:
-    assert found_in(kind, tables=200) <= 10
+    abilities, by_parallel_analysis = found_in(kind, tables=200)
+    assert abilities <= 10
+    assert by_parallel_analysis <= 20  # 5 % but for the draws
 
 
 def test_unscaled_noise_of_unequal_columns_has_no_abilities() -> None:
