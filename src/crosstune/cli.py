@@ -320,7 +320,7 @@ def profile_command(
     from crosstune.tasks import profile as profiles
 
     path = Path(what)
-    if path.suffix in profiles.READERS:
+    if path.suffix[1:] in profiles.READERS:
         if split or patterns:
             raise InputError("--split and --tasks are about a task; a file of rows has neither")
         rows = profiles.file_texts(path, prompt=input_field, answer=answer_field)

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def read_split(task: Task, split: str) -> Rows:
         InputError: A file or split is missing, a line is broken, the Hub cannot be reached.
         MissingExtra: The rows are on the Hub and `datasets` is not installed.
     """
-    reader = _READERS.get(task.dataset_path)
+    reader = READERS.get(task.dataset_path)
     if not reader:
         return _hub_rows(task, split)
     files = task.dataset_kwargs.data_files
@@ -96,9 +97,9 @@ def read_file(path: Path) -> Rows:
     Raises:
         InputError: It is missing, of another format, or a line is broken.
     """
-    reader = _READERS.get(path.suffix[1:])
+    reader = READERS.get(path.suffix[1:])
     if reader is None:
-        raise InputError(f"{path.name} ends in none of .{', .'.join(_READERS)}")
+        raise InputError(f"{path.name} ends in none of .{', .'.join(READERS)}")
     return _rows({path.name: path}, reader, where="demonstrations")
 
 
@@ -121,20 +122,23 @@ def _rows(paths: Mapping[str, Path], reader: Callable[[Path], Read], *, where: s
 
 
 def _json_rows(path: Path) -> Read:
-    """JSON Lines, or one JSON array of objects."""
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    is_array = content.lstrip()[:1] == b"["
-    for number, part in enumerate([content] if is_array else content.split(b"\n"), 1):
-        place = "the whole file" if is_array else f"line {number}"
-        try:
-            found: Any = json.loads(part) if part.strip() else None
-        except (ValueError, RecursionError) as error:
-            yield place, Broken(f"not valid JSON: {error}")
-            continue
-        if is_array:
-            yield from ((f"item {n}", item) for n, item in enumerate(found, 1))
-        elif part.strip():
-            yield place, found
+    """JSON Lines one by one, or one JSON array of objects as a whole."""
+    with path.open("rb") as file:
+        begin = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
+        file.seek(0)
+        is_array = begin[:1] == b"["
+        for number, part in enumerate([file.read()] if is_array else file, 1):
+            part = part.removeprefix(b"\xef\xbb\xbf") if number == 1 else part
+            place = "the whole file" if is_array else f"line {number}"
+            try:
+                found: Any = json.loads(part) if part.strip() else None
+            except (ValueError, RecursionError) as error:
+                yield place, Broken(f"not valid JSON: {error}")
+                continue
+            if is_array:
+                yield from ((f"item {n}", item) for n, item in enumerate(found, 1))
+            elif part.strip():
+                yield place, found
 
 
 def _csv_rows(path: Path) -> Read:
@@ -158,18 +162,20 @@ def _parquet_rows(path: Path) -> Read:
     import pyarrow.parquet
 
     try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-        yield from ((f"row {number}", row) for number, row in enumerate(rows, 1))
+        with pyarrow.parquet.ParquetFile(path) as file:
+            rows = chain.from_iterable(batch.to_pylist() for batch in file.iter_batches(1_024))
+            yield from ((f"row {number}", row) for number, row in enumerate(rows, 1))
     except pyarrow.ArrowException as error:
         yield "the whole file", Broken(f"not valid Parquet: {error}")
 
 
-_READERS: dict[str, Callable[[Path], Read]] = {
+READERS: dict[str, Callable[[Path], Read]] = {
     "json": _json_rows,
     "jsonl": _json_rows,
     "csv": _csv_rows,
     "parquet": _parquet_rows,
 }
+"""Readers by the ending of a file; they hold a part of it at a time, but for a JSON array."""
 
 
 def _hub_rows(task: Task, split: str) -> Rows:

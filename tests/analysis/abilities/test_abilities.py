@@ -287,11 +287,11 @@ def outcomes(*spot: Any) -> np.ndarray:
     """A source moves the targets of its own family, each to its own degree."""
     source, _, seed, _, target, n = spot
     if source == "base":
-        return (np.arange(n) < n // 2) * 1.0
+        return np.where(np.arange(n) < n // 2, 1.0, 0.0)
     i, j = int(source[1:]), int(target[1:])
     push = (i // 2) / 5 if i % 2 == j % 2 else 0.05
     luck = np.random.default_rng([i, j, seed]).integers(0, 2)
-    return (np.arange(n) < n * (0.5 + 0.45 * push) + luck) * 1.0
+    return np.where(np.arange(n) < n * (0.5 + 0.45 * push) + luck, 1.0, 0.0)
 
 
 def test_a_study_is_asked_for_every_recipe_and_condition(tmp_path: Path) -> None:

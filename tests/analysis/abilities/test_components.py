@@ -153,6 +153,6 @@ def test_a_heywood_case_is_refused() -> None:
     for (i, j), r in {(0, 1): 0.9, (0, 2): 0.9, (1, 2): 0.7, (3, 4): 0.1}.items():
         correlations[i, j] = correlations[j, i] = r
     for method in ("pa", "ml"):
-        found, why = factors(correlations, 1, method=method)  # type: ignore[arg-type]
+        found, why = factors(correlations, 1, method=method)
         assert found is None
         assert "Heywood" in why or "converge" in why

@@ -111,7 +111,7 @@ def test_all_faulty_rows_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("rows.txt", b"", "rows.txt ends in none of .jsonl, .csv, .parquet"),
+        ("rows.txt", b"", "rows.txt ends in none of .json, .jsonl, .csv, .parquet"),
         ("rows.jsonl", b"\n\n", "rows.jsonl has no rows"),
         ("rows.csv", b"text,label\n", "rows.csv has no rows"),
         ("rows.csv", b"text,label\na,b\na\n", "rows.csv, line 3: 1 values, but the header names 2"),

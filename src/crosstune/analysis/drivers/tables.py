@@ -27,7 +27,7 @@ from crosstune.results.store import Store
 
 TITLE = "Which traits explain gains"
 FEW = 20
-"""Fewer sources than these find but the strongest drivers (docs/method.md)."""
+"""Fewer sources than these seldom tell which of their own traits matter (docs/method.md)."""
 _SLICES, _TRAITS = 2, 3
 """Recipes and conditions that are told of, traits that are named."""
 _SLICE = ("recipe", "condition")
@@ -176,7 +176,7 @@ def _sentences(found: Explanation) -> Iterator[str]:
     else:
         smallest = min(row["q"] for row in found.groups)
         few = found.sources.sum() < FEW
-        limit = f"; with {sources} only very strong drivers would show" if few else ""
+        limit = f"; with {sources}, of their own traits only very strong ones show" if few else ""
         yield (
             "Nothing beats the mean: no group of traits predicts left-out sources or targets "
             f"better than permuted traits do (smallest q {probability(smallest)}){limit}."

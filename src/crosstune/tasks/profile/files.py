@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from crosstune.errors import InputError, did_you_mean
 from crosstune.tasks.profile.measure import Text
-from crosstune.tasks.rows import Broken, Read, _csv_rows, rejected
+from crosstune.tasks.rows import READERS, Broken, rejected
 from crosstune.tasks.templates import missing
 
 PAIRS = (("text", "label"), ("input", "output"), ("question", "answer"), ("prompt", "completion"))
 """Names of fields that need not be told: what is asked, and the answer."""
-_BATCH = 1_024
 
 
 def file_texts(path: Path, *, prompt: str = "", answer: str = "") -> Iterator[Text]:
@@ -23,7 +21,7 @@ def file_texts(path: Path, *, prompt: str = "", answer: str = "") -> Iterator[Te
     Numbers are taken as they are written, of a list the first element.
 
     Args:
-        path: A file that ends in `.jsonl`, `.csv` or `.parquet`.
+        path: A file that ends in `.jsonl`, `.json`, `.csv` or `.parquet`.
         prompt: Field of the prompts; with `answer`, taken from `PAIRS` where the first row has
             the fields of exactly one pair.
         answer: Field of the right answers.
@@ -32,9 +30,9 @@ def file_texts(path: Path, *, prompt: str = "", answer: str = "") -> Iterator[Te
         InputError: Another ending, no rows, fields that are not told, or faulty rows: all of them
             are named once the file has been read.
     """
-    reader = READERS.get(path.suffix)
+    reader = READERS.get(path.suffix[1:])
     if reader is None:
-        raise InputError(f"{path.name} ends in none of {', '.join(READERS)}")
+        raise InputError(f"{path.name} ends in none of .{', .'.join(READERS)}")
     fields: tuple[str, str] | None = None
     problems: list[str] = []
     try:
@@ -84,37 +82,3 @@ def _text(row: Mapping[str, Any], field: str) -> str:
     text = str(value)
     text.encode()  # half a character cannot be written
     return text
-
-
-def _json_lines(path: Path) -> Read:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    row = Broken(f"not valid JSON: {error}")
-                yield f"line {number}", row
-
-
-def _parquet_rows(path: Path) -> Read:
-    import pyarrow
-    import pyarrow.parquet
-
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"row {number}", row
-    except pyarrow.ArrowException as error:
-        yield "the whole file", Broken(f"not valid Parquet: {error}")
-
-
-READERS: dict[str, Callable[[Path], Read]] = {
-    ".jsonl": _json_lines,
-    ".csv": _csv_rows,
-    ".parquet": _parquet_rows,
-}
