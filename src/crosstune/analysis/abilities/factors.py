@@ -1,7 +1,7 @@
 """Abilities of a given number: by factor analysis where that can be done, else by components.
 
-Factor analysis and rotations are statsmodels', whose import takes about a second. A fit iterates
-over decompositions of columns × columns: 100 columns take some 30 ms.
+Factor analysis and rotations are statsmodels', imported when needed as it takes seconds. A fit
+iterates over decompositions of columns × columns: 100 columns take some 30 ms.
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from statsmodels.multivariate.factor import Factor
-from statsmodels.multivariate.factor_rotation import promax, rotate_factors
-from statsmodels.tools.sm_exceptions import ConvergenceWarning, EstimationWarning
 
 from crosstune.analysis.abilities.components import leading, standardised, upright
 
@@ -66,6 +63,8 @@ def rotated(
     """
     turn = np.eye(loadings.shape[1])
     if rotation != "none" and loadings.shape[1] > 1:
+        from statsmodels.multivariate.factor_rotation import promax, rotate_factors
+
         by = "quartimin" if rotation == "oblimin" else rotation
         _, turn = promax(loadings) if by == "promax" else rotate_factors(loadings, by)
     found = loadings @ np.linalg.inv(turn).T
@@ -120,6 +119,9 @@ def factors(
     Source:
         Harman (1976), Modern factor analysis, chapters 8 and 10; Heywood (1931).
     """
+    from statsmodels.multivariate.factor import Factor
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning, EstimationWarning
+
     model = Factor(None, number, corr=correlations, method=method, smc=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (ConvergenceWarning, EstimationWarning, RuntimeWarning))
@@ -151,6 +153,8 @@ def fitted(
     if like.why_components:
         found = leading(ready, number)
     else:
+        from statsmodels.multivariate.factor import Factor
+
         correlations = _correlations(ready)
         np.fill_diagonal(correlations, 1.0)
         model = Factor(None, number, corr=correlations, method="pa", smc=False)
