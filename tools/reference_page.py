@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 import crosstune
 from crosstune import cli
+from crosstune.analysis.findings import ANALYSES
 from crosstune.models.recipe import Recipe
 from crosstune.results import cells, matrix, outcomes, store
 from crosstune.study.schema import Source, Study
@@ -90,6 +91,15 @@ def edit_table() -> str:
     return "\n".join(["| edit | options | what it does |", "|---|---|---|", *rows])
 
 
+def analyses() -> str:
+    """Every analysis with what it says of itself."""
+    rows = [
+        f"| `{name}` | {(inspect.getdoc(ANALYSES[name]) or '').splitlines()[0]} |"
+        for name in ANALYSES.names()
+    ]
+    return "\n".join(["| analysis | what it tells |", "|---|---|", *rows])
+
+
 def described(module: ModuleType) -> str:
     """The indented block of a module's docstring, as it stands."""
     blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", f"{module.__doc__}\n", re.MULTILINE)
@@ -118,6 +128,7 @@ PARTS = {
     "scores": lambda: described(matrix),
     "outcomes": lambda: "Columns" + (outcomes.__doc__ or "").partition("Columns")[2].rstrip(),
     "names": names,
+    "analyses": analyses,
 }
 
 
