@@ -124,6 +124,7 @@ def plan_command(file: StudyFile, out: Out = None, device: Device = "auto") -> N
     print(f"cells    {cost.cells}")
     print(f"tuning   {cost.tuning_examples} examples, about {cost.tuning_tokens} tokens")
     print(f"asking   {cost.asking_examples} examples, about {cost.asking_tokens} tokens")
+    print(f"profiles {_counted(planned.datasets, 'dataset')}, some seconds each")
     if cost.seconds is None or cost.bytes is None:
         print("time     unknown, as the model's size is not known before it is loaded")
     else:

@@ -14,11 +14,11 @@ import pytest
 from scipy.stats import kstest
 
 from analysis.made import Made, drawn
+from crosstune.analysis.findings import ANALYSES, Analysis
 from crosstune.analysis.generalization.arms import BASE, Design, asked, bare, series
 from crosstune.analysis.generalization.comparison import Comparison, compared
-from crosstune.analysis.findings import ANALYSES, Analysis
-from crosstune.analysis.generalization.tables import COLUMNS, generalization
 from crosstune.analysis.generalization.sensitivity import permuted_means
+from crosstune.analysis.generalization.tables import COLUMNS, generalization
 from crosstune.errors import InputError
 from crosstune.results.paired import bonett_price
 
@@ -618,6 +618,18 @@ def test_the_brief_table_says_what_the_long_one_does(tmp_path: Path) -> None:
             assert row[setting].startswith(f"{100 * arm['score']:.1f}")
             assert row[setting].endswith("*") == (arm["q"] is not None and arm["q"] < 0.05)
     assert seen > 20
+
+
+@pytest.mark.parametrize(("families", "each"), [(4, True), (5, False)])
+def test_many_families_are_left_to_the_table(tmp_path: Path, families: int, each: bool) -> None:
+    sources = {f"s{i}": [f"family {i}"] for i in range(families)}
+    made = Made(sources=sources, conditions={"zero": {}}, seeds=[0], recipes={"plain": {}})
+    analysis = found(made, tmp_path)
+    told = analysis.sentences
+    assert any("(sources: family 0)" in sentence for sentence in told) == each
+    assert any("5 families of sources: table settings" in sentence for sentence in told) != each
+    listed = {row["family"] for row in rows(analysis, "settings")}
+    assert listed == {"all families", *(name for (name,) in sources.values())}
 
 
 def test_nothing_is_advised_where_nothing_was_compared(tmp_path: Path) -> None:

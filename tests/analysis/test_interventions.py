@@ -17,11 +17,13 @@ from statsmodels.stats.contingency_tables import mcnemar
 from analysis.made import Made, key
 from crosstune.analysis.findings import Analysis
 from crosstune.analysis.interventions import (
+    Intervention,
     against_originals,
     interventions,
     interventions_of,
     mean_intervals,
 )
+from crosstune.analysis.interventions.effects import sentences
 from crosstune.results.inference import inference, q_values
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.paired import Paired, paired
@@ -95,6 +97,35 @@ def test_a_planted_effect_is_found_and_said(tmp_path: Path) -> None:
         np.mean([row["difference"] for row in rows(found) if row["target"] != "a"])
     )
     assert far["low"] < far["difference"] < far["high"]
+
+
+def test_a_seed_is_compared_with_the_same_seed(tmp_path: Path) -> None:
+    def by_seed(*spot: Any) -> Any:
+        return (np.arange(spot[-1]) % 10 < (9 if spot[2] else 2)) * 1.0
+
+    found = interventions(*written(tmp_path, MADE.changed(seeds=(0, 1)), ONE, by_seed))
+    for row in rows(found):
+        assert row["difference"] == 0
+        assert row["high"] - row["low"] < 0.2
+
+
+def test_what_is_beyond_chance_is_said_before_what_is_only_larger() -> None:
+    planned = [Intervention("a", edit, f"{edit} of", (), ()) for edit in ("loud", "sure")]
+    shared: dict[str, Any] = {
+        "source": "a",
+        "edited_source": "b",
+        "recipe": "r",
+        "condition": "c",
+        "target": "t",
+    }
+    shared |= {"relation": "cross-task", "detectable_difference": 0.1, "seeds": 2}
+    told = [
+        shared | {"edit": "loud", "difference": -0.5, "q": 0.3},
+        shared | {"edit": "sure", "difference": -0.1, "q": 0.01},
+    ]
+    first, second, *_ = sentences(planned, told, traits=[], alone=[])
+    assert first == "Sure of a: of 1 target 1 fell and 0 rose measurably: t −10.0."
+    assert second == "Loud of a: no target changed measurably, of 1."
 
 
 def test_one_seed_of_rights_and_wrongs_is_mcnemar(tmp_path: Path) -> None:

@@ -38,6 +38,24 @@ def test_answers_are_counted_without_what_ends_them(any_model: TorchModel) -> No
     )
 
 
+def test_an_answer_is_where_it_is_when_the_context_lost_its_beginning(
+    any_model: TorchModel,
+) -> None:
+    encoder = any_model._encoder
+    [whole] = encoder.lessons([prompt(3)], max_tokens=10**6)
+    [cut] = encoder.lessons([prompt(3)], max_tokens=len(whole.tokens) - 2)
+    assert cut.truncated
+    assert cut.tokens[cut.start : cut.end] == whole.tokens[whole.start : whole.end]
+    assert cut.tokens[cut.end :] == whole.tokens[whole.end :] != []
+    [short] = encoder.lessons([prompt(0)], max_tokens=2)
+    assert short.end <= len(short.tokens) == 2
+
+
+def test_an_empty_answer_has_no_tokens(any_model: TorchModel) -> None:
+    empty = Prompt("0", (), "a", (), "")
+    assert any_model.measure([empty]).answer_tokens[0] >= 0
+
+
 def test_only_the_first_prompts_are_read(any_model: TorchModel) -> None:
     few = [prompt(number) for number in range(MEASURED)]
     more = any_model.measure([*few, prompt(99)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from crosstune.errors import JobFailure
 from crosstune.models import adapters, tuning
+from crosstune.models.encoding import shared_beginning
 from crosstune.models.engine import TorchModel
 from crosstune.models.protocol import Tuning
 from crosstune.models.recipe import Recipe
@@ -105,6 +107,31 @@ def test_equals_a_plain_loop_however_batches_are_cut(
     apart = torch.cat([(stored[n] - w.detach()).abs().flatten() for n, w in weights.items()])
     assert float((apart > 1e-3).float().mean()) < 1e-3
     assert float(apart.square().mean().sqrt()) < 1e-4
+
+
+@pytest.mark.parametrize("loss", ["completion", "all", "label_only", "all_but_label"])
+def test_a_beginning_in_common_is_read_once_unless_it_carries_loss(
+    any_model: TorchModel, loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = "the film was very good and " * 8
+    prompts = [replace(prompt, context=shown + prompt.context) for prompt in PROMPTS[:8]]
+    recipe = Recipe.model_validate({**LORA.model_dump(), "loss": loss})
+    seen: list[int] = []
+
+    def shared(rows: list[list[int]], starts: list[int]) -> int:
+        seen.append(shared_beginning(rows, starts))
+        return seen[-1]
+
+    def losses(name: str) -> tuple[float, ...]:
+        (tmp_path / name).mkdir()
+        folder = tmp_path / name
+        return any_model.tune(prompts, recipe=recipe, seed=0, folder=folder, progress=quiet).losses
+
+    monkeypatch.setattr(tuning, "shared_beginning", shared)
+    once = losses("once")
+    monkeypatch.setattr(tuning, "shared_beginning", lambda *_: 0)
+    np.testing.assert_allclose(once, losses("each"), atol=1e-3)
+    assert all((count > 0) == (not loss.startswith("all")) for count in seen)
 
 
 @pytest.mark.parametrize("numeric_type", ["float32", "bfloat16"])

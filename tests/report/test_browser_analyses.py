@@ -360,6 +360,22 @@ def test_what_a_figure_names_stays_text_and_gaps_are_no_numbers(browser: Reader,
     assert browser.asked(f"document.querySelector('{HOST} svg').outerHTML.includes('NaN')") is False
 
 
+def test_a_grid_has_the_colours_of_its_key_and_curves_run_along_x(browser: Reader) -> None:
+    assert show(browser, EVERY["grid"], (SIZES, sizes()[::-1])) == []
+    fills = [
+        {part.get_attribute("fill") for part in browser.all(f"{HOST} rect.{side}")}
+        for side in ("above", "below")
+    ]
+    assert [len(its) for its in fills] == [1, 1]
+    assert fills[0] != fills[1]
+    lines = browser.all(f"{HOST} .curve polyline")
+    assert lines
+    for line in lines:
+        xs = [float(place.split(",")[0]) for place in (line.get_attribute("points") or "").split()]
+        assert len(xs) > 1
+        assert xs == sorted(xs)
+
+
 def test_a_thousand_rows_are_drawn_and_more_are_told_of(browser: Reader) -> None:
     def row(i: int) -> dict[str, Any]:
         return {"name": f"name {i}", "kind": f"kind {i % 40}", "a": math.sin(i), "b": i / 1000}

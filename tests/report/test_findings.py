@@ -108,6 +108,17 @@ def test_a_narrow_terminal_cuts_texts_and_takes_more_lines(monkeypatch: pytest.M
     }
 
 
+def test_no_text_commands_the_terminal_and_json_has_no_other_numbers() -> None:
+    wild = [{"name": "red\x1b[31m\x9b5n", "times": float("inf"), "low": float("nan")}]
+    table = Table.of("wild", "W\x1b", "N\x07", columns=["name", "times", "low"], rows=wild)
+    found = Analysis("a", "A", ("It says '\x1b]0;own\x07'.",), (table,))
+    shown = written(found, table=None, form="table")
+    assert "red [31m 5n" in shown
+    assert all(sign.isprintable() or sign == "\n" for sign in shown)
+    told = json.loads(written(found, table=None, form="json"), parse_constant=pytest.fail)
+    assert told["tables"][0]["rows"] == [{"name": wild[0]["name"], "times": None, "low": None}]
+
+
 def test_sentences_are_bullets_and_columns_stand_under_their_heads() -> None:
     found = analysis(say=" word" * 40, arms=arms()[:3])
     text = written(found, table=None, form="table")

@@ -121,6 +121,15 @@ def test_shuffled_labels_are_as_many_and_tell_nothing() -> None:
     same = sum(a.label == b.label for a, b in zip(found, usual, strict=True)) / 300
     expected = sum((n / 300) ** 2 for n in counts(usual).values())
     assert abs(same - expected) < 0.1
+    first, second = (
+        {
+            e.id: e.label
+            for e in edited(POOL, edits("shuffle_labels"), count=400, seed=seed).examples
+        }
+        for seed in (1, 2)
+    )
+    agreeing = sum(label == second[name] for name, label in first.items()) / 400
+    assert abs(agreeing - (0.7**2 + 0.2**2 + 0.1**2)) < 0.1
     texts = edited(TEXTS, edits("shuffle_labels"), count=90, seed=1).examples
     assert counts(texts) == counts(subset(TEXTS, 90, seed=1))
     assert sum(int(e.references[0].split()[-1]) == int(e.id) for e in texts) < 10
@@ -163,8 +172,33 @@ def test_edits_come_one_after_another() -> None:
     both = edits({"edit": "subset", "labels": ["no", "yes"]}, "balance", "lengthen")
     found = counts(edited(POOL, both, count=40, seed=0).examples)
     assert sorted(found.values()) == [0, 20, 20][1:]
-    fewer = edits({"edit": "subset", "examples": 10}, "balance")
-    assert len(edited(POOL, fewer, count=60, seed=0).examples) == 10
+    fewer: tuple[Any, Any] = ({"edit": "subset", "examples": 12}, "balance")
+    for said in (fewer, fewer[::-1]):
+        found = counts(edited(POOL, edits(*said), count=60, seed=0).examples)
+        assert sorted(found.values()) == [4, 4, 4]
+
+
+def test_rows_are_chosen_by_what_they_say_before_answers_change() -> None:
+    said = ({"edit": "shorten", "words": 1}, {"edit": "subset", "longest": 0.2})
+    long = edited(TEXTS, edits(*said), count=99, seed=0).examples
+    whole = edited(TEXTS, edits(said[1]), count=99, seed=0).examples
+    assert [e.id for e in long] == [e.id for e in whole]
+
+
+def test_what_cannot_be_done_to_the_rows_is_told() -> None:
+    both = edits("balance", {"edit": "skew", "label": "yes", "share": 0.5})
+    with pytest.raises(InputError, match="balance and skew set the same shares"):
+        edited(POOL, both, count=9, seed=0)
+    constant = [row for row in POOL if row.label == 0]
+    with pytest.raises(InputError, match="edit skew: all rows have the label 'no'"):
+        edited(constant, edits({"edit": "skew", "label": "no", "share": 0.5}), count=9, seed=0)
+    with pytest.raises(InputError, match="edit subset: no row has a label of yes"):
+        edited(constant, edits({"edit": "subset", "labels": ["yes"]}), count=9, seed=0)
+
+
+def test_signs_in_names_of_rows_are_no_repeats() -> None:
+    named = [replace(row, id=f"a+{row.id}") for row in POOL]
+    assert edited(named, edits("balance"), count=60, seed=0).repeated == 0
 
 
 @pytest.mark.parametrize(

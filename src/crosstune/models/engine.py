@@ -21,21 +21,12 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, logging
 
 from crosstune.errors import DamagedFile, InputError, JobFailure, OutOfMemory, ProofFailure
-from crosstune.models import adapters, asking, tuning, writing
+from crosstune.models import adapters, asking, protocol, tuning, writing
 from crosstune.models.embedded import embedded_folder
 from crosstune.models.encoding import Encoder
 from crosstune.models.forest import Tree
 from crosstune.models.lowrank import use_low_rank
-from crosstune.models.protocol import (
-    MEASURED,
-    Assignment,
-    ChoiceAnswer,
-    Measured,
-    Progress,
-    Proof,
-    TextAnswer,
-    Tuning,
-)
+from crosstune.models.protocol import Assignment, ChoiceAnswer, Progress, Proof, TextAnswer, Tuning
 from crosstune.models.reading import Model, Reader, exact_output, is_out_of_memory
 from crosstune.models.recipe import Recipe
 from crosstune.models.reference import ModelReference
@@ -43,10 +34,8 @@ from crosstune.tasks.example import Prompt
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5}
 """Largest probe error in nats between machines: fp32 differs by about 2e-5, bf16 by up to 0.4."""
-
 SESSION_TOLERANCE = 1e-4
 """Largest probe error within one process, where the same computation is repeated."""
-
 _BUSY = 2e12
 """Tokens of a step times weights of the base that keep an accelerator busy."""
 
@@ -299,8 +288,7 @@ class TorchModel:
         distance = float((now - self._bare.said).abs().max())
         if not drift <= SESSION_TOLERANCE:
             raise ProofFailure(
-                "the model answers the probe otherwise than when it was attached "
-                f"({drift:.2g} nats)"
+                f"the model answers the probe otherwise than when attached ({drift:.2g} nats)"
             )
         if not error <= TOLERANCE[self._numeric_type]:
             raise ProofFailure(
@@ -314,20 +302,11 @@ class TorchModel:
         """Two choices of a prompt that first tokens cannot tell apart; see the protocol."""
         return self._encoder.alike(prompts)
 
-    def measure(self, prompts: Sequence[Prompt]) -> Measured:
+    def measure(self, prompts: Sequence[Prompt]) -> protocol.Measured:
         """Lengths in tokens and mean states; see the protocol."""
-        longest = self._encoder.max_length
-        lessons = self._encoder.lessons(prompts, max_tokens=longest)
+        lessons = self._encoder.lessons(prompts, max_tokens=self._encoder.max_length)
         with self._arithmetic():
-            states = [
-                self._reader.state(self._model, lesson.tokens[: lesson.start])
-                for lesson in lessons[:MEASURED]
-            ]
-        return Measured(
-            tuple(lesson.start for lesson in lessons),
-            tuple(lesson.end - lesson.start for lesson in lessons),
-            tuple(torch.stack(states).mean(0).tolist()),
-        )
+            return self._reader.measured(self._model, lessons)
 
     def score_choices(
         self,

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from crosstune.models.attention import reading, told_who_sees_whom
+from crosstune.models.encoding import Encoded
 from crosstune.models.forest import Forest, Memory, Tree, sent
+from crosstune.models.protocol import MEASURED, Measured
 from crosstune.models.slots import Slots
 
 Model = PreTrainedModel | PeftModel
@@ -189,6 +191,15 @@ class Reader:
         finally:
             hook.remove()
         return kept[0][0].float().mean(0)
+
+    def measured(self, model: Model, lessons: Sequence[Encoded]) -> Measured:
+        """Lengths in tokens of contexts and answers, and the mean state of the first contexts."""
+        states = [self.state(model, lesson.tokens[: lesson.start]) for lesson in lessons[:MEASURED]]
+        return Measured(
+            tuple(lesson.start for lesson in lessons),
+            tuple(max(0, lesson.end - lesson.start) for lesson in lessons),
+            tuple(torch.stack(states).mean(0).tolist()),
+        )
 
     def remember(self, model: Model, prefix: Sequence[int]) -> Memory:
         """Read what all trees of later batches follow; their trees begin behind it."""

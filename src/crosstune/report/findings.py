@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ _POINTS = frozenset(
 )
 _PROBABILITIES = frozenset("p q".split())
 _WIDEST = 60
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 _INTERVAL = frozenset("low high lowest highest".split())
@@ -205,7 +207,7 @@ def _same_throughout(rows: pa.Table) -> list[str]:
 
 def _wrapped(text: str, *, first: str = "", then: str = "") -> str:
     width = min(100, _terminal(otherwise=100))
-    return textwrap.fill(text, width, initial_indent=first, subsequent_indent=then)
+    return textwrap.fill(_quiet(text), width, initial_indent=first, subsequent_indent=then)
 
 
 def _told(value: Any, unit: Unit) -> str:
@@ -224,8 +226,12 @@ def _told(value: Any, unit: Unit) -> str:
             return "yes" if value else "no"
         case int():
             return f"{value:,}".replace("-", "−")
-    text = " ".join(str(value).split())
-    return _cut(text, _WIDEST)
+    return _cut(" ".join(_quiet(str(value)).split()), _WIDEST)
+
+
+def _quiet(text: str) -> str:
+    """Without the signs that a terminal obeys: a dataset may hold any."""
+    return _CONTROLS.sub(" ", text)
 
 
 def _csv(rows: pa.Table) -> str:
@@ -237,7 +243,19 @@ def _csv(rows: pa.Table) -> str:
 
 
 def _json(value: Sequence[Any] | dict[str, Any]) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False, default=str)
+    return json.dumps(_finite(value), indent=1, ensure_ascii=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {name: _finite(part) for name, part in value.items()}
+        case list():
+            return [_finite(part) for part in value]
+    return value
 
 
 def _described(found: Analysis) -> dict[str, Any]:

@@ -206,10 +206,7 @@ def _compared(
         for k, row in enumerate(members[begin]):
             answers = _answers(outcomes(row["key"]), metrics, fixed=base.fixed)
             if answers.ids != base.ids:
-                raise InputError(
-                    f"{row['source']} → {row['target']}: its examples are not those of the base; "
-                    f"remove scores/{row['key']} and run the study again"
-                )
+                raise other_examples(row["source"], row["target"], row["key"])
             tuned[:, c, k] = answers.values
             given += answers.given
             most += max(answers.given.values(), default=0)
@@ -220,6 +217,14 @@ def _compared(
         ([begin + m for begin in known], paired(values, tuned[m]))
         for m, values in enumerate(base.values)
     ]
+
+
+def other_examples(source: str, target: str, key: str) -> InputError:
+    """What to say of a score whose examples are not those of the base's."""
+    return InputError(
+        f"{source} → {target}: its examples are not those of the base; remove scores/{key} and "
+        "run the study again"
+    )
 
 
 def _counted(counts: Counter[str], *, text: bool) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +18,7 @@ from crosstune.results.store import Store
 from crosstune.study.keys import key
 from crosstune.study.progress import Reporter
 from crosstune.tasks import Example, Prompt
-from crosstune.tasks.profile import VERSION, profile_of
+from crosstune.tasks.profile import EXTRAS, VERSION, profile_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +41,40 @@ class Dataset:
         """Name of its profile; `base` is what decides the model's answers."""
         rows = zip(self.examples, self.prompts, strict=True)
         told = [(example.context, example.choices, asdict(prompt)) for example, prompt in rows]
-        return key({"base": base, "kind": self.kind, "rows": key(told), "version": VERSION})
+        said = {"base": base, "kind": self.kind, "rows": key(told), "version": VERSION}
+        return key(said | {"extras": [find_spec(name) is not None for name in EXTRAS]})
 
 
 def measure(
     datasets: Mapping[str, Dataset], *, model: LanguageModel, store: Store, reporter: Reporter
 ) -> None:
-    """Put the profile of every dataset, by its key, of which there is none."""
+    """Put the profile of every dataset, by its key; one that cannot be made is told and lacks."""
     reporter.begin(len(datasets))
     try:
         for name, dataset in datasets.items():
             progress = reporter.stage(f"{dataset.title}: measuring", units=1)
-            measured = model.measure(dataset.prompts)
-            found = profile_of(
-                dataset.examples,
-                dataset.prompts,
-                kind=dataset.kind,
-                tokens=(measured.prompt_tokens, measured.answer_tokens),
-                embedding=measured.states,
-            )
-
-            def fill(folder: Path, told: str = json.dumps(found, indent=1)) -> None:
-                (folder / "profile.json").write_text(told, encoding="utf-8")
-
-            store.put("profiles", name, fill)
+            try:
+                found = _measured(dataset, model)
+            except Exception as error:  # noqa: BLE001 (memory, say: scores are worth more)
+                why = f"{type(error).__name__}: {error}".partition("\n")[0]
+                reporter.say(f"note: the rows of {dataset.title} could not be measured ({why})")
+            else:
+                store.put("profiles", name, partial(_write, told=json.dumps(found, indent=1)))
             progress(1, 1, "")
     finally:
         reporter.end()
+
+
+def _measured(dataset: Dataset, model: LanguageModel) -> dict[str, Any]:
+    found = model.measure(dataset.prompts)
+    return profile_of(
+        dataset.examples,
+        dataset.prompts,
+        kind=dataset.kind,
+        tokens=(found.prompt_tokens, found.answer_tokens),
+        embedding=found.states,
+    )
+
+
+def _write(folder: Path, *, told: str) -> None:
+    (folder / "profile.json").write_text(told, encoding="utf-8")

@@ -74,8 +74,11 @@ def run(
     store.write("study.json", _resolved(planned, weights))
     store.write("plan.json", json.dumps(planned.rows, indent=1))
     left = [job for job in planned.jobs if not _is_done(job, store)]
-    measured = store.names("profiles")
-    unmeasured = {k: found for k, found in planned.datasets.items() if k not in measured}
+    unmeasured = {
+        name: dataset
+        for name, dataset in planned.datasets.items()
+        if store.entry("profiles", name) is None
+    }
     if left or unmeasured:
         reporter.say(f"loading {planned.model.name} in {planned.numeric_type}")
         model = (load or models.load)(

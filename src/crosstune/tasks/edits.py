@@ -2,7 +2,8 @@
 
 An edit takes other rows (`balance`, `skew`, `subset`) or other answers for the same rows
 (`shorten`, `lengthen`, `shuffle_labels`, `rename_labels`); questions are never touched, and neither
-is what targets are asked. All depend on seed and rows alone.
+is what targets are asked. Rows are chosen before answers change, so by the task's own labels and
+lengths. All depend on seed and rows alone.
 """
 
 from __future__ import annotations
@@ -126,13 +127,13 @@ def edited(pool: Sequence[Example], edits: Sequence[Edit], *, count: int, seed: 
 
     Args:
         pool: All training examples of a task.
-        edits: In order.
+        edits: Those that choose rows come first, then those that change answers, each in order.
         count: How many are wanted; all where there are fewer.
         seed: Decides which.
 
     Raises:
-        InputError: The task has no classes and an edit needs them, a label is not there, or no row
-            is left.
+        InputError: The task has no classes and an edit needs them, a label is not there, no row
+            is left, or two edits set the shares of the classes.
 
     Example:
         >>> rows = [
@@ -143,32 +144,24 @@ def edited(pool: Sequence[Example], edits: Sequence[Edit], *, count: int, seed: 
         >>> Counter(example.references[0] for example in found.examples)["yes"]
         10
     """
-    pool, count = list(pool), min(count, len(pool))
-    quotas: dict[str, int] | None = None
-    for edit in edits:
-        match edit:
-            case Subset():
-                pool = _kept(pool, edit)
-                count = min(count, edit.examples or count)
-            case Balance() | Skew():
-                classes = _classes(pool, edit.edit)
-                if isinstance(edit, Skew):
-                    _must_be_there([edit.label], classes, edit.edit)
-                    classes[edit.label] = 0
-                    rest = classes.total() / (1 - edit.share)
-                    shares = {name: n / rest for name, n in classes.items()}
-                    quotas = _apportioned(shares | {edit.label: edit.share}, count)
-                else:
-                    there = +classes
-                    quotas = _apportioned(dict.fromkeys(there, 1 / len(there)), count)
-            case _:
-                continue
-    chosen = subset(pool, count, seed=seed)
-    repeated = 0
-    if quotas is not None:
+    pool = list(pool)
+    for part in edits:
+        if isinstance(part, Subset):
+            pool = _kept(pool, part)
+            if not pool:
+                raise InputError(f"edit subset: no row has a label of {', '.join(part.labels)}")
+            count = min(count, part.examples or count)
+    count = min(count, len(pool))
+    weighing = [edit for edit in edits if isinstance(edit, Balance | Skew)]
+    if len(weighing) > 1:
+        raise InputError("edits balance and skew set the same shares: give one of them")
+    chosen, repeated = subset(pool, count, seed=seed), 0
+    for weights in weighing:
+        classes = _classes(pool, weights.edit)
+        quotas = _apportioned(_shares(classes, weights), count)
         taken = [row for name, n in quotas.items() for row in _taken(pool, name, n, seed)]
-        repeated = len(taken) - len({row.id.partition("+")[0] for row in taken})
-        chosen = subset(taken, len(taken), seed=seed)
+        repeated = sum(max(0, n - classes[name]) for name, n in quotas.items())
+        chosen = subset(taken, count, seed=seed)
     for edit in edits:
         chosen = _rewritten(chosen, edit, seed)
     return Edited(chosen, repeated)
@@ -201,6 +194,19 @@ def _must_be_there(labels: Sequence[str], classes: Mapping[str, int], edit: str)
         if label not in classes:
             hint = did_you_mean(label, classes) or f" There are: {', '.join(classes)}."
             raise InputError(f"edit {edit}: there is no label '{label}'.{hint}")
+
+
+def _shares(classes: Counter[str], edit: Balance | Skew) -> dict[str, float]:
+    """The share of every class that there is to be."""
+    if isinstance(edit, Balance):
+        there = +classes
+        return dict.fromkeys(there, 1 / len(there))
+    _must_be_there([edit.label], classes, edit.edit)
+    rest = classes.total() - classes[edit.label]
+    if not rest:
+        raise InputError(f"edit skew: all rows have the label '{edit.label}'")
+    shares = {name: n / rest * (1 - edit.share) for name, n in classes.items()}
+    return shares | {edit.label: edit.share}
 
 
 def _apportioned(shares: Mapping[str, float], count: int) -> dict[str, int]:

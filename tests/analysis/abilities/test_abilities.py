@@ -14,6 +14,7 @@ import pytest
 from analysis.abilities.planted import planted, pure_noise
 from analysis.made import Made
 from crosstune.analysis.abilities import (
+    Stability,
     abilities,
     abilities_of,
     abilities_of_file,
@@ -28,6 +29,7 @@ from crosstune.analysis.abilities.asking import own_noise
 from crosstune.analysis.abilities.found import complete_part
 from crosstune.analysis.abilities.naming import extremes, proposal
 from crosstune.analysis.findings import Analysis
+from crosstune.analysis.side_effects import side_effects
 from crosstune.errors import InputError
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.store import Store
@@ -60,7 +62,7 @@ def test_planted_abilities_are_named_by_their_families(told: Analysis) -> None:
     assert "mood (proposal)" in told.sentences[0]
     assert "sums (proposal)" in told.sentences[0]
     assert any("16 rows are not more than 20 columns" in sentence for sentence in told.sentences)
-    assert any("are luck of examples and seeds" in sentence for sentence in told.sentences)
+    assert any("are luck of examples" in sentence for sentence in told.sentences)
     rows = rows_of(told, "abilities")
     assert {row["proposal"] for row in rows} == {"mood", "sums"}
     assert all(row["replicates"] for row in rows)
@@ -165,7 +167,7 @@ def test_constant_columns_are_left_out_and_named() -> None:
     table = two()
     table[:, 4] = 0.25
     found = abilities_of(table, MODELS, TASKS)
-    assert "Left out: t04 (the same for every model)." in found.sentences
+    assert "Left out: 1 task with one number for every model (t04)." in found.sentences
     assert len(rows_of(found, "loadings")) == 2 * (COLUMNS - 1)
 
 
@@ -190,6 +192,12 @@ def test_noise_of_known_size_scatters_loadings_as_much_as_told() -> None:
     sure = stability(drawn[0], solution(drawn[0], 1), noise=noise)
     told = (sure.same_high - sure.same_low)[:, 0] / (2 * 1.96)
     assert 0.7 < np.median(told / scatter) < 1.4
+
+
+def test_halves_have_twice_the_error_of_the_whole() -> None:
+    none = np.empty((2, 3))
+    found = Stability(none, none, none, none, np.array([0.6, 1.0, -0.2]))
+    np.testing.assert_allclose(found.replication, [0.75, 1.0, 0.0])
 
 
 def test_replication_is_the_congruence_of_two_tables() -> None:
@@ -315,7 +323,20 @@ def test_edited_sources_and_missing_pairs_are_left_out(tmp_path: Path) -> None:
     found = study_abilities(store, TransferMatrix.of(store))
     assert "(8 sources × 8 targets)" in found.sentences[0]
     assert "Left out, being copies of other sources: s0." in found.sentences
-    assert "Left out of plain × zero: s9 (gaps)." in found.sentences
+    assert "Left out of plain × zero: 1 source with gaps (s9)." in found.sentences
+
+
+def test_a_study_of_edits_alone_is_refused(tmp_path: Path) -> None:
+    store, _ = STUDY.write(tmp_path, outcomes)
+    facts = json.loads((tmp_path / "study.json").read_text("utf-8"))
+    for source in facts["study"]["sources"]:
+        source["edits"] = [{"edit": "shuffle_labels"}]
+    store.write("study.json", json.dumps(facts))
+    store = Store(tmp_path)
+    matrix = TransferMatrix.of(store)
+    assert "0 sources, at least 8" in study_abilities(store, matrix).sentences[0]
+    (sentence,) = side_effects(store, matrix).sentences
+    assert sentence == "All sources are edits, which are left out."
 
 
 def test_a_small_study_is_refused(tmp_path: Path) -> None:

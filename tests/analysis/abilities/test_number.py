@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from analysis.abilities.planted import planted, pure_noise
 from crosstune.analysis.abilities import congruence, held_out_errors, number_of_abilities, solution
 from crosstune.analysis.abilities.components import standardised
-from crosstune.analysis.abilities.number import affordable
+from crosstune.analysis.abilities.number import _lost, affordable
 
 KINDS = ("equal", "unequal", "shared")
 
@@ -102,3 +102,17 @@ def test_the_same_seed_gives_the_same_number() -> None:
 def test_large_tables_get_fewer_draws() -> None:
     assert affordable(1e3, least=20, most=500) == 500
     assert affordable(1e9, least=20, most=500) == 20
+
+
+def test_the_rest_is_as_large_as_the_noise_that_was_there() -> None:
+    """Two dimensions of rows and of columns that noise knows nothing of are taken out."""
+    generator, ratios = np.random.default_rng(4), []
+    for _ in range(300):
+        table = generator.standard_normal((12, 8))
+        table -= table.mean(axis=0)
+        rest = np.linalg.qr(np.c_[np.ones(12), generator.standard_normal((12, 2))])[0][:, 1:]
+        across = np.linalg.qr(generator.standard_normal((8, 2)))[0]
+        kept = table - rest @ (rest.T @ table)
+        kept -= kept @ across @ across.T
+        ratios.append(np.square(kept).sum() * _lost((12, 8), 2) / np.square(table).sum())
+    assert abs(np.mean(ratios) - 1) < 0.04

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from crosstune.analysis.drivers.traits import (
@@ -70,12 +73,33 @@ def simulated(
     return np.asarray(gains), traits
 
 
-def sides(gains: np.ndarray, traits: list[Trait]) -> list[Side]:
+def sides(
+    gains: np.ndarray,
+    traits: list[Trait],
+    families: tuple[Sequence[Hashable], Sequence[Hashable]] = ((), ()),
+) -> list[Side]:
     """Sources left out, and targets, of a table without gaps."""
     known = np.ones(gains.shape, dtype=bool)
     return [
-        Side.of(gains, known, traits=traits, held_out=held_out) for held_out in ("source", "target")
+        Side.of(gains, known, traits=traits, held_out="source", families=families[0]),
+        Side.of(gains, known, traits=traits, held_out="target", families=families[1]),
     ]
+
+
+def related(seed: int) -> tuple[np.ndarray, list[Trait], tuple[list[int], list[int]]]:
+    """Gains and traits that are unrelated, but both much alike within four and five families."""
+    gains, traits = simulated(4, 5, driver=None, share=0, seed=seed)
+    families = ([*np.repeat(np.arange(4), 3).tolist()], [*np.repeat(np.arange(5), 4).tolist()])
+    generator = np.random.default_rng(seed)
+
+    def members(values: np.ndarray, level: str, spread: float) -> np.ndarray:
+        own = spread * generator.standard_normal((12, 20))
+        if level != "pair":
+            own = own[:, :1] if level == "source" else own[:1]
+        return values[np.ix_(*families)] + own
+
+    grown = [replace(t, values=members(t.values, t.level, 0.5)) for t in traits]
+    return members(gains, "pair", NOISE), grown, families
 
 
 assert {*GROUPS} == {*OWN, *OF_PAIRS}

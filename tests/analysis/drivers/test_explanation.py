@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.drivers.simulated import sides, simulated
+from analysis.drivers.simulated import related, sides, simulated
 from crosstune.analysis.drivers.explanation import (
     EVERYTHING,
     HIDDEN,
     SURE,
     Explanation,
+    _singly,
     claimed,
     enough,
     explanation,
@@ -41,6 +42,8 @@ def explained(
 def test_the_question_is_answered(driver: tuple[str, str] | None, answer: str) -> None:
     found = explained(30, 12, driver, 0.55)
     assert found.answer() == answer
+    unsure = replace(found, groups=[row | {"q": 0.5} for row in found.groups])
+    assert unsure.answer() == "cannot be told"
     if driver is None:
         assert all(row["q"] >= SURE for row in found.groups)
         return
@@ -75,14 +78,52 @@ def test_a_group_of_sources_and_pairs_alone_has_no_say_of_targets() -> None:
     assert [(row["held_out"], row["group"]) for row in found.groups] == [("source", CLASSES)]
 
 
-@pytest.mark.parametrize("draws", [12, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("draws", [8, pytest.param(200, marks=pytest.mark.slow)])
 def test_no_driver_is_invented(draws: int) -> None:
     claims = 0
     for seed in range(draws):
         gains, traits = simulated(8, 12, driver=None, share=0, seed=1_000 + seed)
         rows = importances(sides(gains, traits), seed=seed, looks=(50, 200, 1000))
         claims += any(row["q"] < SURE for row in rows)
-    assert claims <= (1 if draws == 12 else 0.05 * draws + 1.65 * np.sqrt(0.0475 * draws))
+    assert claims <= (1 if draws == 8 else 0.05 * draws + 1.65 * np.sqrt(0.0475 * draws))
+
+
+def test_what_families_share_is_not_taken_for_a_driver() -> None:
+    claims = {True: 0, False: 0}
+    for seed in range(8):
+        gains, traits, families = related(seed)
+        kept = [t for t in traits if t.group in (CLASSES, LENGTH)]
+        for blocks in claims:
+            of = sides(gains, kept, families) if blocks else sides(gains, kept)
+            rows = importances(of, seed=seed, looks=(200,))
+            claims[blocks] += any(row["q"] < SURE for row in rows)
+    assert claims[True] <= 1
+    assert claims[False] >= 3, "else this test would show nothing"
+
+
+def test_families_of_one_size_change_places_as_a_whole() -> None:
+    gains, traits = simulated(8, 5, driver=None, share=0, seed=0)
+    side = sides(gains, traits, (list("abbcadde"), ()))[0]  # a, b and d have two
+    orders = np.array([side.reordered(np.random.default_rng(seed)) for seed in range(300)])
+    names = np.array(list("abbcadde"))[orders]
+    assert (np.sort(orders) == np.arange(8)).all()
+    for pair in ((0, 4), (1, 2), (5, 6)):
+        assert (names[:, pair[0]] == names[:, pair[1]]).all()
+        assert {*names[:, pair[0]]} == {*"abd"}
+    assert {*names[:, 3]} == {*"ce"}
+    alone = sides(gains, traits)[0]
+    drawn = [alone.reordered(np.random.default_rng(seed)) for seed in range(300)]
+    assert all(len({*place}) == 8 for place in np.transpose(drawn))
+
+
+def test_gaps_make_no_trait_of_pairs_surer() -> None:
+    p = []
+    for seed in range(60):
+        gains, traits = simulated(12, 20, driver=None, share=0, seed=seed)
+        known = np.random.default_rng(seed).random(gains.shape) < 0.6
+        pairs = [t for t in traits if t.level == "pair"][:3]
+        p += [row["p"] for row in _singly(gains, known, pairs)]
+    assert 0.01 <= np.mean(np.array(p) < 0.05) <= 0.09
 
 
 def test_gaps_are_no_part_of_it_and_units_with_few_gains_are_left_out() -> None:
@@ -151,3 +192,6 @@ def test_too_little_is_refused() -> None:
     gains, _ = simulated(6, 9, driver=None, share=0, seed=4)
     with pytest.raises(ValueError, match="no trait varies"):
         explanation(gains, np.ones((6, 9), dtype=bool), traits=[])
+    _, traits = simulated(6, 9, driver=None, share=0, seed=4)
+    with pytest.raises(ValueError, match="all gains are the same"):
+        explanation(np.zeros((6, 9)), np.ones((6, 9), dtype=bool), traits=traits)

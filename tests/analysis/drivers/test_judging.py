@@ -104,12 +104,12 @@ def test_the_driver_is_important_and_size_does_not_matter(
 ) -> None:
     gains, traits = simulated(30, 20, driver=driver, share=0.4, seed=5)
     found = importance(sides(gains, traits)[which], driver[1], seed=0)
-    assert found.value > found.high > 0
+    assert found.importance_share > found.null_high > 0
     assert found.p < 0.005
     assert found.p_beyond < 0.05
-    assert found.draws == 1000
+    assert found.permutations == 1000
     larger = importance(sides(40 * gains + 3, traits)[which], driver[1], seed=0)
-    assert larger.value == pytest.approx(found.value)
+    assert larger.importance_share == pytest.approx(found.importance_share)
     assert larger.p == found.p
 
 

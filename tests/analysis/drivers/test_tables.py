@@ -11,6 +11,7 @@ import pytest
 from analysis.made import Made
 from analysis.profiles import told, written
 from crosstune.analysis.drivers import drivers, measured
+from crosstune.analysis.drivers.tables import _family
 from crosstune.analysis.findings import ANALYSES, Analysis
 
 SOURCES = [f"s{i}" for i in range(8)]
@@ -75,6 +76,23 @@ def test_the_same_task_and_edited_sources_are_no_part(tmp_path: Path) -> None:
     second = drivers(*written(MADE, tmp_path / "b", profiles(), enormous, changed=without))
     for one, other in zip(first.tables, second.tables, strict=True):
         assert one.rows.equals(other.rows)
+
+
+def test_families_are_permuted_together(tmp_path: Path) -> None:
+    two = MADE.changed(sources={name: ["ab"[i // 4]] for i, name in enumerate(SOURCES)})
+    tables = [
+        drivers(*written(made, tmp_path / name, profiles(), longer_is_better)).tables
+        for name, made in (("one", MADE), ("two", two))
+    ]
+    (judged, groups), (same, others) = ([t.rows for t in its[:2]] for its in tables)
+    assert judged.equals(same)
+    ends = [
+        [row["null_high"] for row in rows.to_pylist() if row["held_out"] == "source"]
+        for rows in (groups, others)
+    ]
+    assert ends[0] != ends[1]
+    assert _family(("other",), "a") == _family(("",), "a") == ("a",)
+    assert _family(("mood", "other"), "a") == ("mood", "other")
 
 
 def test_nothing_is_said_of_chance(tmp_path: Path) -> None:

@@ -83,6 +83,6 @@ def asked(
 def known(found: Answered) -> dict[tuple[str, str, str, str], Known]:
     """What a matrix would say of its cells, the tests left out."""
     return {
-        (source, recipe, found.target, found.condition): Known("cross-task", None, None, None, None)
+        (source, recipe, found.target, found.condition): Known("cross-task", None, None)
         for source, recipe, _ in found.tuned
     }

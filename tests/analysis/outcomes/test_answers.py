@@ -163,6 +163,19 @@ def test_a_choice_that_was_written_may_be_none(
         assert found.base.answer.tolist() == [-1, 1, 1, 1, 1, 1]
 
 
+def test_choices_that_are_impossible_have_a_confidence_all_the_same(tmp_path: Path) -> None:
+    def ranked(*spot: Any) -> tuple[np.ndarray, np.ndarray]:
+        sums = np.full((spot[-1], 2), -np.inf)
+        sums[1::2, 1] = -3.0
+        return np.zeros(spot[-1], int), sums
+
+    names = dict.fromkeys(MADE.targets, ("yes", "no"))
+    store, matrix = MADE.changed(texts=frozenset(), classes=names, ranked=ranked).write(tmp_path)
+    for found in answered(store, matrix):
+        assert found.base.confidence is not None
+        assert np.allclose(found.base.confidence[:4], [0.5, 1, 0.5, 1])
+
+
 def test_one_target_is_read_at_a_time(made: tuple[Store, TransferMatrix]) -> None:
     store, matrix = made
     for row in matrix.rows:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import false_discovery_control
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, confusion_matrix, precision_recall_fscore_support
 
@@ -22,6 +24,7 @@ from crosstune.analysis.outcomes import (
     summaries,
     summary,
 )
+from crosstune.analysis.outcomes.cells import Known, corrected
 from crosstune.analysis.outcomes.confusion import _calibrations
 from crosstune.analysis.outcomes.summaries import _KNOWN, BINS, lengths
 from crosstune.results.matrix import TransferMatrix
@@ -92,6 +95,17 @@ def test_a_shift_is_tested_as_a_score_is() -> None:
             assert shift.low <= shift.difference <= shift.high
 
 
+def test_tests_are_corrected_within_relation_recipe_and_condition() -> None:
+    spots = [*product("abcd", ("lora", "full"), "tu", ("zero", "few"))]
+    cells = {s: Known("in-domain" if s[0] in "ab" else "cross-task", None, None) for s in spots}
+    p = np.random.default_rng(0).random(len(spots)) ** 3
+    found = corrected(p, spots, cells)
+    families = [(cells[s].relation, s[1], s[3]) for s in spots]
+    for family in {*families}:
+        own = np.array([name == family for name in families])
+        assert np.allclose(found[own], false_discovery_control(p[own]))
+
+
 def test_many_classes_are_kept_sparse() -> None:
     """What is kept of a cell is bounded by its answers, not by the square of its classes."""
     told = summary(asked(1, classes=77, n=200, asking=models(3)))
@@ -100,7 +114,7 @@ def test_many_classes_are_kept_sparse() -> None:
         assert len(counts.confusion) <= 200
 
 
-@pytest.mark.parametrize(("seeds", "studies"), [(1, 200), (2, 50)])
+@pytest.mark.parametrize(("seeds", "studies"), [(1, 100), (2, 50)])
 def test_no_change_gives_no_claim(seeds: int, studies: int) -> None:
     """At most 5 % of the studies have any claim at all, within what so many can say."""
     shifted = sure = 0
@@ -152,7 +166,7 @@ def test_a_planted_collapse_is_found_and_named(tmp_path: Path) -> None:
     assert {row["source"] for row in tables["largest"]} == {"s1"}
     first = tables["classes"][:3]
     assert {row["class"]: row["tuned_share"] for row in first}["green"] > 0.95
-    recalls = {row["class"]: row["tuned_recall"] for row in first}
+    recalls = {row["class"]: row["tuned_recall"] for row in tables["precision"][:3]}
     assert recalls["green"] == 1
     assert tables["classes"][0]["source"] == "s1"
     assert found.sentences[2].startswith("Confidence outgrew accuracy")

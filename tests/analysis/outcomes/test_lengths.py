@@ -71,6 +71,7 @@ def test_a_planted_change_is_told_and_no_other(tmp_path: Path) -> None:
     found = lengths(store, matrix)
     assert found.sentences[0].startswith("1 cell of 2 came to write answers at least 10 % longer")
     assert "long → t" in found.sentences[0]
+    assert found.sentences[1].startswith("In 0 of the 1 cell whose length changed so")
     assert "unavailable for: long; same" in found.sentences[-1]
     first, second = rows(found, "lengths")
     assert (first["source"], second["source"]) == ("long", "same")
@@ -81,16 +82,28 @@ def test_a_planted_change_is_told_and_no_other(tmp_path: Path) -> None:
         read_outcomes(store.outcomes(row.key)) for row in matrix.rows if row.source == "long"
     ]
     texts = [len(o.answer) for rows in outcomes for o in rows if o.id.startswith("t-")]
-    assert first["after_mean"] == pytest.approx(np.mean(texts))
     assert first["after_median"] == pytest.approx(np.median(texts))
-    assert first["reference_mean"] == 3  # yes
+    assert first["reference_median"] == 3  # yes
+
+
+def test_empty_answers_are_told(tmp_path: Path) -> None:
+    store, matrix = study(tmp_path)
+    for row in matrix.rows:
+        if (row.source, row.target) == ("long", "t"):
+            _rewrite(store, row.key, np.arange(60) % 2 * 5)
+    found = lengths(store, matrix)
+    assert "In 1 of the 1 cell whose length changed so" in found.sentences[1]
+    assert "Empty answers became common in 1 cell: long → t 50 %." in found.sentences
+    first, second = rows(found, "lengths")
+    assert (first["before_empty_share"], first["after_empty_share"]) == (0, 0.5)
+    assert second["after_empty_share"] == 0
 
 
 def test_the_source_s_answers_come_of_its_profile(tmp_path: Path) -> None:
     found = lengths(*study(tmp_path, MADE.changed(profiles={"long": PROFILE})))
     by_source = {row["source"]: row for row in rows(found, "lengths")}
-    assert by_source["long"]["source_mean"] == 50
-    assert by_source["same"]["source_mean"] is None
+    assert by_source["long"]["source_median"] == 48
+    assert by_source["same"]["source_median"] is None
     series = {row["series"] for row in rows(found, "densities")}
     assert series == {"source answers", "base outputs", "tuned outputs", "references"}
     assert "unavailable for: same" in found.sentences[-1]

@@ -16,6 +16,7 @@ from crosstune.analysis.findings import Analysis
 from crosstune.analysis.generalization import generalization
 from crosstune.analysis.outcomes.summaries import Counts, change, lengths
 from crosstune.analysis.side_effects import asymmetry, length_pull, side_effects
+from crosstune.analysis.side_effects.harm import by_source
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.store import Store
 from crosstune.tasks.profile import EDGES
@@ -92,6 +93,30 @@ def test_planted_harm_and_help_are_counted_the_worst_source_first(tmp_path: Path
     kept = gains["b", "c"]
     assert kept["kept_share"] == pytest.approx(kept["score"] / kept["base"])
     assert any(s.startswith("Forgetting: ") and "b → c" in s for s in analysis.sentences)
+    assert analysis.sentences[-1].startswith("One seed: ")
+
+
+def test_the_worst_target_is_one_that_was_harmed_beyond_chance() -> None:
+    told = [("noisy", -0.5, 0.2), ("sure", -0.3, 0.01), ("up", 0.1, 0.01), ("luck", 0.6, 0.3)]
+    cells = [cell("a", target, gain, 0.1, q=q) for target, gain, q in told]
+    (row,) = by_source([*cells, cell("a", "gap", None, np.nan, q=None)], [])
+    assert (row["worst_target"], row["worst_gain"]) == ("sure", -0.3)
+    assert (row["best_target"], row["best_gain"]) == ("up", 0.1)
+    counts = ("targets", "harmed", "helped", "unchanged", "unknown")
+    assert [row[name] for name in counts] == [5, 1, 1, 2, 1]
+    (row,) = by_source(cells[:1], [])
+    assert "worst_target" not in row
+
+
+def test_a_base_just_above_chance_has_nothing_to_forget(tmp_path: Path) -> None:
+    def barely(*spot: Any) -> Ranked:
+        place = np.arange(spot[-1])
+        answer = np.where(place % 25 < 14, place, place + 1) % 2  # 56 % are right
+        return place % 2, np.eye(2)[answer]
+
+    analysis = found(MADE.changed(ranked=barely), tmp_path)
+    targets = {row["target"] for row in rows(analysis, "forgetting")}
+    assert targets == set(TEXTS)
 
 
 def test_only_what_the_base_clearly_can_is_forgotten(tmp_path: Path) -> None:
@@ -179,7 +204,7 @@ def test_labels_written_for_text_are_those_of_generalization(tmp_path: Path) -> 
     right = made.changed(labels={"mood": ["no", "yes"]}).write(tmp_path / "right", NULL)
     assert rows(side_effects(*right), "labels") == []
     told = " ".join(side_effects(store, matrix).sentences)
-    assert "in 1 of 4 cells: mood → a 100 % (base 0 %)" in told
+    assert "in 1 of 4 cells, most often mood → a 100 % (base 0 %)" in told
 
 
 def counts(texts: np.ndarray, base: np.ndarray | None = None) -> Counts:
@@ -187,7 +212,7 @@ def counts(texts: np.ndarray, base: np.ndarray | None = None) -> Counts:
     longer = None if base is None else change(np.log1p(texts) - np.log1p(base))
     middle = float(np.median(texts))
     pooled = lengths(texts.ravel())
-    return Counts(len(texts), 0.0, None, None, pooled, float(texts.mean()), middle, longer=longer)
+    return Counts(len(texts), 0.0, None, None, pooled, middle, longer=longer)
 
 
 def test_the_pull_is_where_the_length_went_between_base_and_source() -> None:
@@ -277,6 +302,7 @@ def test_missing_cells_stay_missing_and_are_told(tmp_path: Path) -> None:
     told = {row["source"]: row for row in rows(analysis, "sources")}
     assert {name: row["unknown"] for name, row in told.items()} == {"a": 1, "b": 2, "mood": 1}
     assert "4 cells more lack scores" in analysis.sentences[0]
+    assert not any("One seed" in sentence for sentence in analysis.sentences)
     pairs = {(row["source"], row["target"]) for row in rows(analysis, "forgetting")}
     assert ("b", "c") not in pairs
     assert ("a", "c") in pairs

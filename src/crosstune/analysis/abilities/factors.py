@@ -16,7 +16,6 @@ from jaxtyping import Float
 from crosstune.analysis.abilities.components import leading, standardised, upright
 
 Rotation = Literal["none", "varimax", "promax", "oblimin"]
-Method = Literal["pa", "ml"]
 WIDEST = 100
 """Columns up to which factors are fitted: resampling more of them would take hours."""
 ROUNDS = 50
@@ -79,7 +78,6 @@ def solution(
     *,
     scale: bool = True,
     rotation: Rotation = "varimax",
-    method: Method | None = "pa",
 ) -> Solution:
     """So many abilities of a complete table whose columns all vary.
 
@@ -91,13 +89,11 @@ def solution(
         number: Of abilities, at least 1.
         scale: Every column counts alike; factors need it.
         rotation: Promax and oblimin let abilities correlate.
-        method: Principal axes or maximum likelihood; None for components.
     """
     ready = standardised(table, scale=scale)
-    unrotated, why = None, _why_not(table, number, scale=scale, method=method)
+    unrotated, why = None, _why_not(table, number, scale=scale)
     if not why:
-        assert method is not None
-        unrotated, why = factors(_correlations(ready), number, method=method)
+        unrotated, why = factors(_correlations(ready), number)
     if unrotated is None:
         unrotated = leading(ready, number)
     loadings, turn = rotated(unrotated, rotation)
@@ -112,28 +108,25 @@ def solution(
 
 
 def factors(
-    correlations: Float[np.ndarray, "columns columns"], number: int, *, method: Method
+    correlations: Float[np.ndarray, "columns columns"], number: int
 ) -> tuple[Float[np.ndarray, "columns abilities"] | None, str]:
     """Unrotated loadings of factors, or why there are none.
 
     Source:
-        Harman (1976), Modern factor analysis, chapters 8 and 10; Heywood (1931).
+        Harman (1976), Modern factor analysis, chapter 8; Heywood (1931).
     """
     from statsmodels.multivariate.factor import Factor
     from statsmodels.tools.sm_exceptions import ConvergenceWarning, EstimationWarning
 
-    model = Factor(None, number, corr=correlations, method=method, smc=False)
+    model = Factor(None, number, corr=correlations, method="pa", smc=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (ConvergenceWarning, EstimationWarning, RuntimeWarning))
         try:
-            fit = model.fit(maxiter=10 * ROUNDS, rng=0)
-            converged = method == "pa" or fit.mle_retvals.success
-            if method == "pa":
-                half = model.fit(maxiter=5 * ROUNDS).communality
-                converged = np.abs(fit.communality - half).max() < _SAME
+            fit = model.fit(maxiter=10 * ROUNDS)
+            half = model.fit(maxiter=5 * ROUNDS).communality
         except np.linalg.LinAlgError:
             return None, "the correlations of the columns are singular"
-    if not np.isfinite(fit.loadings).all() or not converged:
+    if not np.abs(fit.communality - half).max() < _SAME:
         return None, "factor analysis does not converge"
     if fit.communality.max() > 1 - _SAME:
         return None, "factor analysis gives a column a communality of 1 (a Heywood case)"
@@ -172,12 +165,8 @@ def _correlations(
     return found
 
 
-def _why_not(
-    table: Float[np.ndarray, "rows columns"], number: int, *, scale: bool, method: Method | None
-) -> str:
+def _why_not(table: Float[np.ndarray, "rows columns"], number: int, *, scale: bool) -> str:
     rows, columns = table.shape
-    if method is None:
-        return "components were asked for"
     if rows <= columns:
         return f"{rows:,} rows are not more than {columns:,} columns"
     if not scale:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from crosstune.analysis.abilities.components import is_constant
-from crosstune.analysis.abilities.factors import Method, Rotation, Solution, solution
+from crosstune.analysis.abilities.factors import Rotation, Solution, solution
 from crosstune.analysis.abilities.naming import proposal
 from crosstune.analysis.abilities.number import Number, number_of_abilities
 from crosstune.analysis.abilities.stability import REPLICATES, Stability, stability
@@ -85,7 +85,6 @@ def abilities(
     words: Words = Words(),
     scale: bool = True,
     rotation: Rotation = "varimax",
-    method: Method | None = "pa",
     seed: int = 0,
 ) -> Abilities:
     """The abilities of a table, if it has any; the order of rows and columns plays no part.
@@ -102,7 +101,6 @@ def abilities(
         words: What rows and columns are called in a refusal.
         scale: Whether every column counts alike.
         rotation: Of several abilities.
-        method: Of factor analysis, where it can be done; None for components.
         seed: Of everything that is drawn.
     """
     down = sorted(range(len(rows)), key=rows.__getitem__)
@@ -112,17 +110,22 @@ def abilities(
     kept_rows, kept_columns = complete_part(~np.isnan(table))
     names, tasks = [rows[i] for i in down], [columns[i] for i in across]
     of = [families[i] for i in across] if families else [""] * len(tasks)
+    whole = Abilities(table, (*names,), (*tasks,), (*of,))
+    if short := _short(whole, words):
+        return replace(whole, refusal=short)
     if kept_rows.mean() < KEPT or kept_columns.mean() < KEPT:
         gaps = [f"{names[r]} → {tasks[c]}" for r, c in np.argwhere(np.isnan(table))]
         refusal = f"{counted(len(gaps), 'number')} not known, too many to do without: "
-        return Abilities(table, (*names,), (*tasks,), (*of,), refusal=refusal + listed(gaps))
-    left_out = _left(names, kept_rows) + _left(tasks, kept_columns)
-    left_out = [f"{', '.join(left_out)} (gaps)"] if left_out else []
+        return replace(whole, refusal=refusal + listed(gaps))
+    lines = ((words.row, _left(names, kept_rows)), (words.column, _left(tasks, kept_columns)))
+    left_out = [
+        f"{counted(len(gone), word)} with gaps ({listed(gone)})" for word, gone in lines if gone
+    ]
     flat = kept_columns.copy()
     flat[kept_columns] = is_constant(table[kept_rows][:, kept_columns])
-    left_out += (
-        [f"{', '.join(_left(tasks, ~flat))} (the same for every {words.row})"] if flat.any() else []
-    )
+    if same := _left(tasks, ~flat):
+        told = f"{counted(len(same), words.column)} with one number for every {words.row}"
+        left_out.append(f"{told} ({listed(same)})")
     kept_columns &= ~flat
     found = Abilities(
         table[kept_rows][:, kept_columns],
@@ -139,7 +142,6 @@ def abilities(
         None if luck is None else luck[kept_rows][:, kept_columns],
         scale=scale,
         rotation=rotation,
-        method=method,
         seed=seed,
     )
 
@@ -187,7 +189,6 @@ def _solved(
     *,
     scale: bool,
     rotation: Rotation,
-    method: Method | None,
     seed: int,
 ) -> Abilities:
     """With abilities, when there are any."""
@@ -195,12 +196,13 @@ def _solved(
     weights = 1 / variances if scale else np.ones_like(variances)
     whole = float((variances * weights).sum())
     if noise is not None:
-        found = replace(found, luck=float((np.square(noise).mean(axis=0) * weights).sum() / whole))
+        luck = float((np.square(noise).mean(axis=0) * weights).sum() / whole)
+        found = replace(found, luck=min(luck, 1.0))
     assert found.number is not None
     number = found.number.abilities
     if number == 0:
         return found
-    solved = solution(found.table, number, scale=scale, rotation=rotation, method=method)
+    solved = solution(found.table, number, scale=scale, rotation=rotation)
     sure = stability(found.table, solved, scale=scale, noise=noise, seed=seed)
     structure = solved.loadings @ solved.correlations
     held, spread = structure * solved.loadings, np.sqrt(variances * weights)

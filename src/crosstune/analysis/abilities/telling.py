@@ -42,7 +42,9 @@ def _sentence(name: str, found: Abilities, words: Words) -> str:
     where = f"{name} ({size})" if name else size.capitalize()
     how = f"parallel analysis {number.parallel}, held-out reconstruction {number.reconstruction}"
     if found.count == 0:
-        return f"{where}: no ability, nothing is beyond chance ({how}); none is named."
+        why = "what is beyond chance does not tell held-out cells"
+        why = why if number.parallel else "nothing is beyond chance"
+        return f"{where}: no ability, {why} ({how}); none is named."
     kind = "ability" if found.count == 1 else "abilities"
     parts = [_ability(found, i) for i in range(found.count)]
     return f"{where}: {found.count} {kind} ({how}). {' '.join(parts)}"
@@ -79,6 +81,7 @@ def _limits(told: Mapping[str, Abilities], words: Words) -> Iterator[str]:
         least, most = percent(min(luck)), percent(max(luck))
         share = least if least == most else f"{least} to {most}"
         yield (
-            f"Of the differences between {words.row}s, {share} are luck of examples and seeds. A "
-            "seed that moves all answers of its model alike cannot be told from an ability."
+            f"Of the differences between {words.row}s, {share} are luck of examples, and of seeds "
+            "where there are several. A seed that moves all answers of its model alike cannot be "
+            "told from an ability."
         )

@@ -5,8 +5,9 @@ Costs some seconds for 50 sources × 100 targets, nearly all of it for permutati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -77,6 +78,7 @@ def explanation(
     known: Bool[np.ndarray, "sources targets"],
     *,
     traits: Sequence[Trait],
+    families: tuple[Sequence[Hashable], Sequence[Hashable]] = ((), ()),
     seed: int = 0,
 ) -> Explanation:
     """What traits explain of gains = mean + source + target + weights · traits + rest.
@@ -88,10 +90,13 @@ def explanation(
         gains: Those not known are not read.
         known: Whether a gain is known and shall count.
         traits: Of any level; gaps get the mean, traits that are mostly unknown are left out.
+        families: Of sources and of targets, whose members are no independent units; each is one of
+            its own if empty.
         seed: Of permutations and resamples.
 
     Raises:
-        ValueError: Fewer than five sources or targets have enough known gains, or no trait varies.
+        ValueError: Fewer than five sources or targets have enough known gains, or no gain or no
+            trait varies.
     """
     sources, targets = enough(known)
     if min(sources.sum(), targets.sum()) < LEAST:
@@ -101,9 +106,14 @@ def explanation(
         raise ValueError("no trait varies")
     known = known[sources][:, targets]
     gains = np.where(known, gains[sources][:, targets], np.nan)
+    if not np.ptp(gains[known]):
+        raise ValueError("all gains are the same")
     there = [group for group in GROUPS if any(trait.group == group for trait in traits)]
     sets = {EVERYTHING: there, HIDDEN: [CLASSES, LENGTH], **{group: [group] for group in there}}
-    sides = [Side.of(gains, known, traits=traits, held_out=held_out) for held_out in _SIDES]
+    sides = [
+        Side.of(gains, known, traits=traits, held_out=held_out, families=[*compress(of, used)])
+        for held_out, of, used in zip(_SIDES, families, (sources, targets), strict=True)
+    ]
     rows: list[Facts] = []
     errors = {side.held_out: judged(side, sets | {SURFACE: [SURFACE]}) for side in sides}
     for held_out, found in errors.items():
@@ -130,20 +140,7 @@ def importances(sides: Sequence[Side], *, seed: int, looks: Sequence[int] = LOOK
     ]
     p = np.array([test.p for test in tests])
     q = q_values(p, families=np.zeros(len(p), dtype=np.int64))
-    return [
-        {
-            "held_out": test.held_out,
-            "group": test.group,
-            "importance_share": test.value,
-            "null_low": test.low,
-            "null_high": test.high,
-            "p": test.p,
-            "q": float(corrected),
-            "p_beyond": test.p_beyond,
-            "permutations": test.draws,
-        }
-        for test, corrected in zip(tests, q, strict=True)
-    ]
+    return [asdict(test) | {"q": float(own)} for test, own in zip(tests, q, strict=True)]
 
 
 def enough(
@@ -198,7 +195,11 @@ def _singly(
     known: Bool[np.ndarray, "sources targets"],
     traits: Sequence[Trait],
 ) -> list[Facts]:
-    """The mixed model with one trait at a time, in gain per standard deviation of the trait."""
+    """The mixed model with one trait at a time, in gain per standard deviation of the trait.
+
+    A gap that was filled has no error of its own: errors are those of the known gains alone.
+    """
+    worth = np.sqrt(known.size / known.sum())
     gains = filled(gains, known)
     sizes = dict(zip(("source", "target"), gains.shape, strict=True))
     sizes["pair"] = min(gains.shape)
@@ -207,6 +208,7 @@ def _singly(
         values = filled(trait.values, known) if trait.level == "pair" else trait.values
         values = (values - values.mean()) / values.std()
         model = mixed(gains, values[:, :, None])
+        model = replace(model, errors=worth * model.errors)
         low, high, p = model.interval(sizes[trait.level] - 2)[0]
         row: Facts = {"trait": trait.name, "group": trait.group, "level": trait.level}
         row |= {"gain_per_sd": float(model.coefficients[0]), "low": float(low), "high": float(high)}

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from crosstune.analysis.drivers.regression import (
-    Ridge,
     additive,
     filled,
     left_out,
@@ -29,31 +28,11 @@ LOOKS = (200, 1000)
 OPEN = 0.06
 RESAMPLES = 2000
 MIXED, SUM, WITH_TRAITS = "mixed model", "sum of both means", "sum of both means and traits"
+OF_PAIRS = ("mean of the source", "mean of the target", SUM, WITH_TRAITS)
 _FOLDS = 10
 
 Errors = dict[str, Float[np.ndarray, " units"]]
 """Summed squared errors of the known gains of each unit, by predictor."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Fit:
-    """Ridge of the units' means and of what is left of the pairs, apart.
-
-    Attributes:
-        middle: Mean of the units, the best that is known of one that was left out.
-        own: Of the units' means about it.
-        pairs: Of what is left.
-    """
-
-    middle: Float[np.ndarray, " others"]
-    own: Ridge
-    pairs: Ridge
-
-    @classmethod
-    def of(cls, side: Side) -> Fit:
-        """From gains without gaps."""
-        middle, means, rest = _parted(side.gains)
-        return cls(middle, ridge_of_means(side.own, means), ridge_of_pairs(side.pairs, rest))
 
 
 def _parted(gains: Float[np.ndarray, "units others"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,33 +49,33 @@ class Importance:
     Attributes:
         held_out: What was left out.
         group: Whose traits.
-        value: What the group takes away beyond what it does with permuted units, a share of the
-            squared error of the others' mean.
-        low: Lower end of 95 % of the permutations, likewise about their mean.
-        high: Upper end of these.
+        importance_share: What the group takes away beyond what it does with permuted units, a share
+            of the squared error of the others' mean.
+        null_low: Lower end of 95 % of the permutations, likewise about their mean.
+        null_high: Upper end of these.
         p: How often permuted traits do as well.
         p_beyond: Likewise, of what all other groups leave unexplained.
-        draws: Permutations.
+        permutations: How many.
     """
 
     held_out: str
     group: str
-    value: float
-    low: float
-    high: float
+    importance_share: float
+    null_low: float
+    null_high: float
     p: float
     p_beyond: float
-    draws: int
+    permutations: int
 
 
 def importance(side: Side, group: str, *, seed: int, looks: Sequence[int] = LOOKS) -> Importance:
     """How much worse left-out units are predicted when a group's traits are another unit's.
 
-    The rows of the group are permuted among units as a whole and the model is made anew, penalties
-    included. Units' means are few, so there the group stands alone, and is credited with what it
-    shares with others; `p_beyond` is of the means that all other groups leave of left-out units.
-    Pairs are many: there all groups are fitted together. Either part may show it: the smaller of
-    both parts' ranks is ranked again.
+    The rows of the group are permuted among units as a whole, families kept together, and the model
+    is made anew, penalties included. Units' means are few, so there the group stands alone, and is
+    credited with what it shares with others; `p_beyond` is of the means that all other groups leave
+    of left-out units. Pairs are many: there all groups are fitted together. Either part may show
+    it: the smaller of both parts' ranks is ranked again.
 
     A p well above 5 % after 200 permutations stays; else 1,000 are made and counted, so that no p
     below 5 % rests on a first look.
@@ -118,7 +97,7 @@ def importance(side: Side, group: str, *, seed: int, looks: Sequence[int] = LOOK
     mine, shared = side.own_groups == group, (side.pair_groups == group).any()
     beyond = _unexplained(side.own[:, ~mine], means)
     for draws in looks:
-        more = [generator.permutation(units) for _ in range(draws + 1 - len(orders))]
+        more = [side.reordered(generator) for _ in range(draws + 1 - len(orders))]
         orders = np.concatenate([orders, more])
         new = orders[len(of_pairs) if shared else len(orders) :]
         saved = [ridge_of_pairs(side.permuted(order, group), rest).saved for order in new]
@@ -183,14 +162,15 @@ def judged(side: Side, sets: Mapping[str, Sequence[str]]) -> Errors:
         known, truth = side.known[u], side.gains[u]
         gains = filled(side.gains[rest], side.known[rest])
         left = side.without(u, gains)
+        middle, means, others = _parted(gains)
         own, pairs = side.own[u] - side.own[rest].mean(axis=0), side.pairs[u]
         pairs = pairs - side.pairs[rest].mean(axis=0)
-        told = {"grand mean": np.full(len(truth), gains.mean()), other: gains.mean(axis=0)}
+        told = {"grand mean": np.full(len(truth), gains.mean()), other: middle}
         for name, groups in sets.items():
-            fit = Fit.of(left.of_groups(groups))
+            part = left.of_groups(groups)
             mine, shared = np.isin(side.own_groups, groups), np.isin(side.pair_groups, groups)
-            told[name] = fit.middle + own[mine] @ fit.own.weights
-            told[name] = told[name] + pairs[:, shared] @ fit.pairs.weights
+            told[name] = middle + own[mine] @ ridge_of_means(part.own, means).weights
+            told[name] += pairs[:, shared] @ ridge_of_pairs(part.pairs, others).weights
         if fits_mixed:
             model = mixed(gains, components[rest])
             told[MIXED] = model.intercept + components[u] @ model.coefficients + model.columns
@@ -222,14 +202,14 @@ def _of_units(components: Float[np.ndarray, "units others components"]) -> int:
 def judged_pairs(side: Side, *, seed: int) -> Errors:
     """Errors on pairs that were left out a tenth at a time, so that both means are known.
 
-    What traits of units could say is in the means; traits of pairs are left.
+    What traits of units could say is in the means; traits of pairs are left. Units are sources.
 
     Returns:
         By predictor and unit: each of the means, their sum, and the sum with traits.
     """
     units, others = side.known.shape
     folds = np.random.default_rng(seed).permutation(units * others).reshape(units, others) % _FOLDS
-    told = {name: np.zeros((units, others)) for name in _of_pairs(side)}
+    told = {name: np.zeros((units, others)) for name in OF_PAIRS}
     for fold in range(_FOLDS):
         known, out = side.known & (folds != fold), folds == fold
         gains, pairs = filled(side.gains, known), filled(side.pairs, known)
@@ -242,11 +222,6 @@ def judged_pairs(side: Side, *, seed: int) -> Errors:
             told[name][out] = value[out]
     squared = {name: np.square(side.gains - values) for name, values in told.items()}
     return {name: np.where(side.known, s, 0.0).sum(axis=1) for name, s in squared.items()}
-
-
-def _of_pairs(side: Side) -> tuple[str, ...]:
-    means = ("mean of the source", "mean of the target")
-    return (*(means if side.held_out == "source" else means[::-1]), SUM, WITH_TRAITS)
 
 
 def explained(

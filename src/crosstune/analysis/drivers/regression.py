@@ -153,7 +153,7 @@ class Mixed:
     def interval(self, freedom: int) -> Float[np.ndarray, "traits 3"]:
         """Low and high end of the 95 % interval of each coefficient, and p of none."""
         half = student.ppf(0.975, freedom) * self.errors
-        p = 2 * student.sf(np.abs(self.coefficients) / self.errors, freedom)
+        p = 2 * student.sf(np.abs(self.coefficients) / np.maximum(self.errors, 1e-300), freedom)
         return np.stack([self.coefficients - half, self.coefficients + half, p], axis=1)
 
 

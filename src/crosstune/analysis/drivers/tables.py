@@ -21,6 +21,7 @@ from crosstune.analysis.drivers.traits import measured
 from crosstune.analysis.findings import ANALYSES, Analysis, Facts, Figure, Table, edited
 from crosstune.analysis.profile import Datasets, stored
 from crosstune.analysis.wording import counted, listed, percent, points, probability
+from crosstune.results.cells import NO_FAMILY
 from crosstune.results.grid import Grid
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.store import Store
@@ -51,9 +52,9 @@ _NOTES = {
     "bootstrap over what was left out. Ridge regressions on the named groups; mixed model: one "
     "component of each group. " + _LEFT_OUT,
     "groups": "importance_share: what a group takes away of the squared error of left-out sources "
-    "(or targets) beyond what it does with permuted ones; null_low, null_high: 95 % of the "
-    "permutations. q over all rows of a recipe and condition. p_beyond: of the units' means that "
-    "all other groups leave unexplained, not corrected. " + _LEFT_OUT,
+    "(or targets) beyond what it does with permuted ones, families kept together; null_low, "
+    "null_high: 95 % of the permutations. q over all rows of a recipe and condition. p_beyond: of "
+    "the units' means that all other groups leave unexplained, not corrected. " + _LEFT_OUT,
     "traits": "gain_per_sd: gain for one standard deviation of the trait in a mixed model with "
     "random sources and targets, other traits ignored; 95 % t interval; q over all traits of a "
     "recipe and condition. Traits go together: read it after the groups. " + _LEFT_OUT,
@@ -98,14 +99,14 @@ def drivers(store: Store, matrix: TransferMatrix) -> Analysis:
         InputError: A profile is damaged.
     """
     found: dict[tuple[str, str], Explanation] = {}
-    refused: dict[str, str] = {}
+    refused: dict[str, list[str]] = {}
     changed, profiles = edited(store), stored(store)
     for where, part in matrix.slices().items():
         try:
             found[where] = _explained(part.grid(), profiles[where], without=changed)
         except ValueError as why:
-            refused[" × ".join(where)] = str(why)
-    told = [f"Cannot be told for {name}: {why}." for name, why in refused.items()]
+            refused.setdefault(str(why), []).append(" × ".join(where))
+    told = [f"Cannot be told for {listed(names)}: {why}." for why, names in refused.items()]
     if not found:
         return Analysis("drivers", TITLE, tuple(told[:_SLICES]), ())
     tables = []
@@ -135,6 +136,8 @@ def _explained(grid: Grid, datasets: Datasets, *, without: frozenset[str]) -> Ex
     Raises:
         ValueError: There are too few, with the reason.
     """
+    if not (datasets.sources or datasets.targets):
+        raise ValueError("this study has no profiles; run it again, what is stored stays")
     rows = [s for s, n in enumerate(grid.sources) if n in datasets.sources and n not in without]
     columns = [t for t, name in enumerate(grid.targets) if name in datasets.targets]
     if min(len(rows), len(columns)) < LEAST:
@@ -148,7 +151,16 @@ def _explained(grid: Grid, datasets: Datasets, *, without: frozenset[str]) -> Ex
         {grid.sources[s]: datasets.sources[grid.sources[s]] for s in rows},
         {grid.targets[t]: datasets.targets[grid.targets[t]] for t in columns},
     )
-    return explanation(grid.gains[part], known, traits=traits)
+    families = (
+        [_family(grid.source_families[s], grid.sources[s]) for s in rows],
+        [_family((grid.target_families[t],), grid.targets[t]) for t in columns],
+    )
+    return explanation(grid.gains[part], known, traits=traits, families=families)
+
+
+def _family(families: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Those of a source or target; what has none stands for itself."""
+    return families if {*families} - {"", NO_FAMILY} else (name,)
 
 
 def _sentences(found: Explanation) -> Iterator[str]:
@@ -201,9 +213,9 @@ def _claimed(found: Explanation, claims: Mapping[str, list[str]]) -> Iterator[st
             verb = "takes" if best["low"] > 0 else "is not shown to take"
             yield (
                 f"What matters for a {held_out} that was left out: {listed(told)}{apart}; "
-                f"the regression on {best['predictor']} {verb} away error of the "
-                f"{best['best_mean']}: {percent(best['explained_share'])} (95 % interval "
-                f"{percent(best['low'])} to {percent(best['high'])})."
+                f"the best regression of {len(groups) + 1}, on {best['predictor']}, {verb} away "
+                f"error of the {best['best_mean']}: {percent(best['explained_share'])} (95 % "
+                f"interval {percent(best['low'])} to {percent(best['high'])})."
             )
     pair = judged["pair", WITH_TRAITS]
     if pair["low"] > 0:

@@ -5,7 +5,7 @@ Costs what the measures of pairs cost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from crosstune.analysis.drivers.regression import additive, filled
+from crosstune.analysis.outcomes.cells import codes
 from crosstune.analysis.profile import Profile, length, pairs
 
 CLASSES, LENGTH, LANGUAGE = "class distribution", "answer length", "language"
@@ -68,6 +69,7 @@ class Side:
         pairs: Traits of a pair without their means of rows and columns; their mean square is 1.
         own_groups: Of each trait in `own`.
         pair_groups: Of each trait in `pairs`.
+        families: Number of each unit's family.
     """
 
     held_out: Literal["source", "target"]
@@ -77,6 +79,7 @@ class Side:
     pairs: Float[np.ndarray, "units others pairs"]
     own_groups: np.ndarray
     pair_groups: np.ndarray
+    families: Int[np.ndarray, " units"]
 
     @classmethod
     def of(
@@ -86,8 +89,12 @@ class Side:
         *,
         traits: Sequence[Trait],
         held_out: Literal["source", "target"],
+        families: Sequence[Hashable] = (),
     ) -> Side:
-        """From traits without gaps; traits of what is not left out are of no use and dropped."""
+        """From traits without gaps; traits of what is not left out are of no use and dropped.
+
+        Each unit is a family of its own if `families` is empty.
+        """
 
         def turned(values: np.ndarray) -> np.ndarray:
             return values.T if held_out == "target" else values
@@ -112,13 +119,15 @@ class Side:
             pairs / _sizes(pairs),
             np.array([trait.group for trait in mine + shared], dtype=object),
             np.array([trait.group for trait in shared], dtype=object),
+            codes(families or range(len(known))),
         )
 
     def without(self, unit: int, gains: Float[np.ndarray, "left others"]) -> Side:
         """All other units, with these gains of theirs, and traits that have no mean over them."""
         rest = np.arange(len(self.known)) != unit
         own, pairs = (part[rest] - part[rest].mean(axis=0) for part in (self.own, self.pairs))
-        return replace(self, gains=gains, known=self.known[rest], own=own, pairs=pairs)
+        known, families = self.known[rest], self.families[rest]
+        return replace(self, gains=gains, known=known, own=own, pairs=pairs, families=families)
 
     def of_groups(self, groups: Sequence[str]) -> Side:
         """With the traits of these groups alone."""
@@ -136,6 +145,23 @@ class Side:
     ) -> Float[np.ndarray, "units others pairs"]:
         """Traits of the pairs with this group's given to other units, as whole rows."""
         return np.where(self.pair_groups == group, self.pairs[order], self.pairs)
+
+    def reordered(self, generator: np.random.Generator) -> Int[np.ndarray, " units"]:
+        """An order of the units: families of one size change places, and members within each.
+
+        What a family has in common stays together, so traits and gains that both are alike within
+        families are not taken for related.
+
+        Source:
+            Winkler et al. (2015), Multi-level block permutation.
+        """
+        order = np.arange(len(self.families))
+        sizes = np.bincount(self.families)[self.families]
+        for size in np.unique(sizes):
+            members = np.flatnonzero(sizes == size)
+            blocks = members[np.argsort(self.families[members], kind="stable")].reshape(-1, size)
+            order[blocks] = generator.permuted(generator.permutation(blocks), axis=1)
+        return order
 
 
 def _sizes(values: np.ndarray) -> np.ndarray:

@@ -21,6 +21,8 @@ _SURE = 0.05
 """Below this q an arm is told apart."""
 _SEVERAL = 2
 """Series or pairs of recipes that are told, at most."""
+_FAMILIES = 4
+"""Families of sources up to which each has sentences of its own."""
 _OF_SHOTS = ("sampler", "draw", "order", "shots_from")
 
 Rows = Sequence[Mapping[str, Any]]
@@ -29,10 +31,14 @@ Rows = Sequence[Mapping[str, Any]]
 def sentences(comparison: Comparison, rows: Mapping[str, Rows]) -> tuple[str, ...]:
     """Advice for every use, then for every family and use, then a sentence for each subject."""
     groups = [*comparison.design.groups]
-    several = len({family for family, _ in groups} - {ALL}) > 1
+    families = len({family for family, _ in groups} - {ALL})
     told = [
-        _advice(comparison, g) for g, (family, _) in enumerate(groups) if family == ALL or several
+        _advice(comparison, g)
+        for g, (family, _) in enumerate(groups)
+        if family == ALL or 1 < families <= _FAMILIES
     ]
+    if families > _FAMILIES:
+        told.append(f"What holds for each of the {families:,} families of sources: table settings.")
     told += [
         *_sizes(comparison),
         *_demonstrations(comparison),

@@ -5,23 +5,23 @@ Costs reading the main metric of both; memory is that of one target in one condi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from crosstune.analysis.findings import Facts
 from crosstune.analysis.interventions.changes import Intervention, Way
+from crosstune.analysis.outcomes.cells import SIGNIFICANT, codes
 from crosstune.results.cells import RELATIONS
 from crosstune.results.inference import Mixture, inference, moderated_variances, q_values
 from crosstune.results.matrix import Row, TransferMatrix
 from crosstune.results.paired import Paired, bonett_price, paired
 from crosstune.results.store import Store
 
-SIGNIFICANT = 0.05
 SHARED = ("intervention", "source", "edit", "recipe", "condition", "relation")
 
 
@@ -175,10 +175,10 @@ def differences(store: Store, found: Sequence[Pair]) -> Differences:
     if not known:
         return Differences(rows, None, [], np.empty((0, 0)), 0)
     sums = Paired.joined([_sums(store, [found[i] for i in part]) for part in spots.values()])
-    changes = _codes((pair.change.source, pair.change.change) for pair in own)
+    changes = codes([(pair.change.source, pair.change.change) for pair in own])
     # Edits of one original share what its seeds did, so they count as one.
-    models = _codes(pair.change.source for pair in own)
-    spread = _codes((pair.condition, _any(pair.edited).metric) for pair in own)
+    models = codes([pair.change.source for pair in own])
+    spread = codes([(pair.condition, _any(pair.edited).metric) for pair in own])
     concluded = inference(sums, pools=spread, sources=models)
     near = np.array([pair.relation == RELATIONS[0] for pair in own])
     columns = {
@@ -202,11 +202,6 @@ def _gap(pair: Pair, seed: int) -> float:
     assert edited is not None
     assert original is not None
     return edited - original
-
-
-def _codes(names: Iterable[Any]) -> Int[np.ndarray, " things"]:
-    numbers: dict[Any, int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
 
 
 def _sums(store: Store, members: Sequence[Pair]) -> Paired:

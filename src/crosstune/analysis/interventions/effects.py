@@ -8,7 +8,7 @@ import numpy as np
 
 from crosstune.analysis.findings import Facts
 from crosstune.analysis.interventions.changes import Intervention
-from crosstune.analysis.interventions.differences import SIGNIFICANT
+from crosstune.analysis.outcomes.cells import SIGNIFICANT
 from crosstune.analysis.wording import counted, listed, points, probability
 from crosstune.results.cells import RELATIONS
 

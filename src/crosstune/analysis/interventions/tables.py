@@ -9,6 +9,7 @@ from crosstune.analysis.findings import ANALYSES, Analysis, Facts, Figure, Table
 from crosstune.analysis.interventions.changes import TRAITS, Intervention, interventions_of
 from crosstune.analysis.interventions.differences import differences, means, pairs
 from crosstune.analysis.interventions.effects import sentences
+from crosstune.analysis.outcomes.cells import profiles
 from crosstune.analysis.wording import listed
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.store import Store
@@ -70,15 +71,14 @@ def interventions(store: Store, matrix: TransferMatrix) -> Analysis:
 
 def _traits(store: Store, planned: Sequence[Intervention]) -> list[Facts]:
     """Measured traits of original and edited rows, where the study has stored them."""
-    keys = {(row["source"], row["recipe"]): row.get("source_profile") for row in store.plan()}
+    measured = profiles(store)
     told: list[Facts] = []
     for each in planned:
         for ways in each.ways:
             if ways[0][0] == ways[1][0]:
                 continue  # a loss changes no rows
-            profiles = [store.profile(key) if (key := keys.get(way)) else None for way in ways]
             for trait, path in TRAITS.items():
-                original, edited = (_number(profile, path) for profile in profiles)
+                original, edited = (_number(measured.get(way), path) for way in ways)
                 if original is not None and edited is not None:
                     shared: Facts = {"source": each.source, "edit": each.change}
                     shared |= {"recipe": ways[1][1], "trait": trait}

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from crosstune.errors import InputError
+from crosstune.results.cells import other_examples
 from crosstune.results.matrix import Row, TransferMatrix
 from crosstune.results.outcomes import answers_table
 from crosstune.results.store import Store
@@ -113,10 +113,7 @@ def _answered(store: Store, rows: Sequence[Row]) -> Answered:
         if row.score is not None and row.key not in files:
             files[row.key] = answers_table(store.outcomes(row.key), [row.metric])
             if not files[row.key]["id"].equals(ids):
-                raise InputError(
-                    f"{row.source} → {row.target}: its examples are not those of the base; "
-                    f"remove scores/{row.key} and run the study again"
-                )
+                raise other_examples(row.source, row.target, row.key)
     classes: tuple[str, ...] = ()
     if fixed:
         named = {*truths.unique().to_pylist()}
@@ -186,7 +183,7 @@ def _picked(
     lengths = _lengths(table)
     padded = np.full((len(lengths), lengths.max()), -np.inf)
     padded[np.arange(lengths.max()) < lengths[:, None]] = (
-        table["log_likelihoods"].combine_chunks().flatten().to_numpy()
+        table["log_likelihoods"].combine_chunks().flatten().to_numpy().clip(min=-1e30)
     )
     best = padded.argmax(axis=1)
     rest = np.exp(padded - padded.max(axis=1, keepdims=True)).sum(axis=1)

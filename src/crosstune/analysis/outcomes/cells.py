@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
+from crosstune.analysis.findings import Facts
 from crosstune.analysis.outcomes.summaries import Summary
 from crosstune.results.content import Damaged, content
 from crosstune.results.inference import q_values
@@ -30,15 +31,11 @@ class Known:
 
     Attributes:
         relation: Of source and target.
-        base: Score of the base.
-        gain: Mean over the seeds.
         p: Of no gain.
         q: Corrected.
     """
 
     relation: str
-    base: float | None
-    gain: float | None
     p: float | None
     q: float | None
 
@@ -46,7 +43,7 @@ class Known:
 def known(matrix: TransferMatrix) -> dict[Name, Known]:
     """The cells of the main metric by name."""
     cells = matrix.cells.filter(matrix.cells["main"])
-    names = ("source", "recipe", "target", "condition", "relation", "base", "gain", "p", "q")
+    names = ("source", "recipe", "target", "condition", "relation", "p", "q")
     rows = zip(*(cells[name].to_pylist() for name in names), strict=True)
     return {row[:4]: Known(*row[4:]) for row in rows}
 
@@ -80,6 +77,14 @@ def corrected(
 ) -> Float[np.ndarray, " tests"]:
     """q-values of tests on cells, within relation, recipe and condition as in the matrix."""
     return q_values(p, families=codes([(known[n].relation, n[1], n[3]) for n in cells]))
+
+
+def with_q(rows: Sequence[Facts], known: Mapping[Name, Known]) -> list[Facts]:
+    """Rows of cells with the q-values of their p."""
+    if not rows:
+        return []
+    q = corrected(np.array([row["p"] for row in rows]), [*map(name_of, rows)], known)
+    return [row | {"q": value} for row, value in zip(rows, q.tolist(), strict=True)]
 
 
 def codes(labels: Sequence[Any]) -> Int[np.ndarray, " labels"]:

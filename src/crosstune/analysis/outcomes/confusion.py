@@ -29,9 +29,10 @@ from crosstune.analysis.outcomes.cells import (
     told,
     varied,
     variety,
+    with_q,
 )
 from crosstune.analysis.outcomes.summaries import BINS, Counts, Summary, summaries
-from crosstune.analysis.wording import counted, listed, percent, points, probability
+from crosstune.analysis.wording import counted, listed, percent, points
 from crosstune.results.cells import CONSTANT
 from crosstune.results.inference import inference
 from crosstune.results.matrix import TransferMatrix
@@ -46,7 +47,10 @@ _NAMED = 3
 
 _CLASSES = (
     "source recipe target condition class gold_share source_share taught base_share tuned_share "
-    "difference low high p q base_precision tuned_precision base_recall tuned_recall"
+    "difference low high p q"
+).split()
+_PRECISION = (
+    "source recipe target condition class base_precision tuned_precision base_recall tuned_recall"
 ).split()
 _ENTRIES = (
     "source recipe target condition truth answer base_share tuned_share difference cell"
@@ -143,7 +147,7 @@ def dense(counts: Counts, classes: int) -> Float[np.ndarray, "classes answers"]:
         Of four answers one is wrong, and one is no class.
 
         >>> rows = np.array([[0, 0, 2], [0, 1, 1], [1, -1, 1]])
-        >>> pooled = Counts(1, 0.5, rows, None, np.zeros(1, int), 1.0, 1.0)
+        >>> pooled = Counts(1, 0.5, rows, None, np.zeros(1, int), 1.0)
         >>> dense(pooled, 2).tolist()
         [[0.5, 0.25, 0.0], [0.0, 0.0, 0.25]]
     """
@@ -189,7 +193,7 @@ def confusion(store: Store, matrix: TransferMatrix) -> Analysis:
             drawn.setdefault(name[2], name)
     few = [*drawn.values()][:PANELS]
     tables = [
-        _classes(order, shifted, by_target, labels=taught(store)),
+        *_classes(order, shifted, by_target, labels=taught(store)),
         _table("confusion", "Truth by answer", order, by_target, many=many),
         _table("largest", "Where answers moved most", few, by_target, many=many),
         Table.of(
@@ -233,7 +237,7 @@ def _classes(
     found: Mapping[tuple[str, str], Summary],
     *,
     labels: Mapping[tuple[str, str], Mapping[str, float | None]],
-) -> Table:
+) -> tuple[Table, Table]:
     rows: list[Facts] = []
     for name in order:
         if len(rows) + len(shifted[name]) > MOST_ROWS:
@@ -269,9 +273,19 @@ def _classes(
         f"{_NOTE}{_left(left)}. Shares of answers; gold: of the truth; source: of what the source "
         "teaches, where it has a class of that name. difference: tuned − base with its 95 % "
         "interval, paired on the same examples; q is corrected within relation, recipe and "
-        "condition. A dash for precision: never answered; for recall: never true."
+        "condition."
     )
-    return Table.of("classes", "Classes, answered and true", note, columns=_CLASSES, rows=rows)
+    dashes = "A dash for precision: never answered; for recall: never true."
+    return (
+        Table.of("classes", "Classes, answered and true", note, columns=_CLASSES, rows=rows),
+        Table.of(
+            "precision",
+            "Precision and recall",
+            f"{_NOTE}. {dashes}",
+            columns=_PRECISION,
+            rows=rows,
+        ),
+    )
 
 
 def _left(rows: int) -> str:
@@ -327,12 +341,10 @@ def _entries(cell: Name, found: Summary, many: Mapping[str, int]) -> Iterator[Fa
 def _calibrations(found: Sequence[Summary], cells: Mapping[Name, Known]) -> list[Facts]:
     """Cells whose choices were ranked, those first that became too sure the most."""
     rows: list[Facts] = []
-    where: list[Name] = []
     for each, name in names(found):
         counts, before = each.tuned[name[:2]], each.base.calibration
         if counts.calibration is None or counts.surer is None or before is None:
             continue
-        where.append(name)
         rows.append(
             {
                 **named(name),
@@ -349,11 +361,7 @@ def _calibrations(found: Sequence[Summary], cells: Mapping[Name, Known]) -> list
                 "tuned_brier_score": counts.calibration.brier,
             }
         )
-    if rows:
-        q = corrected(np.array([row["p"] for row in rows]), where, cells)
-        for row, value in zip(rows, q.tolist(), strict=True):
-            row["q"] = value
-    return sorted(rows, key=lambda row: -row["difference"])
+    return sorted(with_q(rows, cells), key=lambda row: -row["difference"])
 
 
 def _told_shifts(shifted: Mapping[Name, Sequence[Shift]], many: Mapping[str, int]) -> Iterator[str]:
@@ -397,7 +405,7 @@ def _told_shifts(shifted: Mapping[Name, Sequence[Shift]], many: Mapping[str, int
     if largest:
         spans = [
             f"{told(s.cell, many)} '{s.label}' {_span(s)} (truth {percent(s.gold)}; change "
-            f"{points(s.low)} to {points(s.high)}, q {probability(s.q)})"
+            f"{points(s.low)} to {points(s.high)})"
             for s in largest
         ]
         text += f"; the largest {'others' if gone else 'changes'}: {listed(spans)}"

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from crosstune.analysis.findings import ANALYSES, Analysis, Facts, Figure, Table
 from crosstune.analysis.outcomes.answers import answered
@@ -30,7 +29,6 @@ from crosstune.analysis.outcomes.cells import (
 from crosstune.analysis.outcomes.summaries import Summary, summaries
 from crosstune.analysis.outcomes.traits import CONFIDENCE, DOWN, TRAITS, Trait, flipped_rows
 from crosstune.analysis.wording import counted, listed, percent, points, probability
-from crosstune.errors import InputError, did_you_mean
 from crosstune.results.inference import q_values
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.store import Store
@@ -75,37 +73,19 @@ _TRAITS_NOTE = (
 )
 
 
-def flipped(
-    store: Store,
-    matrix: TransferMatrix,
-    *,
-    source: str | None = None,
-    target: str | None = None,
-) -> pa.Table:
+def flipped(store: Store, matrix: TransferMatrix) -> pa.Table:
     """All rows whose correctness changed, as in the table `rows`, none left out.
 
     Costs reading the scores that are asked for; memory is that of the rows that are given.
 
     Args:
         store: The study's.
-        matrix: Its matrix or a slice of it.
-        source: Only models tuned on it.
-        target: Only rows of it.
+        matrix: Its matrix, or the slice of it that is asked for.
 
     Raises:
-        InputError: There is no such source or target, or a file is damaged.
+        InputError: A file is damaged.
     """
-    scores, problems = matrix.scores, []
-    for column, value in (("source", source), ("target", target)):
-        if value is not None:
-            there = matrix.scores[column].unique().to_pylist()
-            if value not in there:
-                problems.append(f"{column}: no '{value}'.{did_you_mean(value, there)}")
-            scores = scores.filter(pc.equal(scores[column], value))
-    if problems:
-        raise InputError("Flipped rows cannot be listed", problems)
-    part = TransferMatrix(matrix.cells, scores, matrix.reasons)
-    rows = [row for each in answered(store, part) for row in flipped_rows(each, most=MOST_ROWS)]
+    rows = [row for each in answered(store, matrix) for row in flipped_rows(each, most=MOST_ROWS)]
     return Table.of("rows", "", "", columns=_ROWS, rows=rows).rows
 
 
@@ -245,20 +225,21 @@ def _told_cell(row: Mapping[str, Any], many: Mapping[str, int]) -> str:
 def _told_traits(rows: Sequence[Facts], many: Mapping[str, int]) -> Iterator[str]:
     """What flipped rows share beyond chance; the base's confidence apart from what it explains."""
     sure = [row for row in rows if row["q"] < SIGNIFICANT]
+    tried = sum(row["trait"] != CONFIDENCE for row in rows)
     told = [_told_trait(row, many) for row in sure if row["trait"] != CONFIDENCE]
     if told:
-        yield f"What changed rows share, beside the base's doubts: {listed(told, 4)}."
-    elif rows:
+        yield f"What changed rows share, beside the base's doubts: {listed(told, 2)}."
+    elif tried:
         yield (
             "Beside the base's confidence, rows that changed share no trait beyond chance "
-            f"({counted(sum(row['trait'] != CONFIDENCE for row in rows), 'test')})."
+            f"({counted(tried, 'test')})."
         )
     unsure = [row for row in sure if row["trait"] == CONFIDENCE and row["correlation"] < 0]
     if unsure:
-        tried = sum(row["trait"] == CONFIDENCE for row in rows)
         yield (
             f"The less sure the base was, the more of its answers changed ({len(unsure):,} of "
-            f"{tried:,} comparisons): that is expected of any change, and no effect of a source."
+            f"{len(rows) - tried:,} comparisons): that is expected of any change, and no effect of "
+            "a source."
         )
 
 

@@ -17,7 +17,6 @@ from crosstune.analysis.findings import ANALYSES, Analysis, Facts, Figure, Table
 from crosstune.analysis.outcomes.cells import (
     SIGNIFICANT,
     Name,
-    corrected,
     known,
     name_of,
     named,
@@ -26,6 +25,7 @@ from crosstune.analysis.outcomes.cells import (
     told,
     varied,
     variety,
+    with_q,
 )
 from crosstune.analysis.outcomes.summaries import Summary, summaries
 from crosstune.analysis.wording import counted, listed, percent
@@ -40,11 +40,10 @@ LEAST = math.log(1.1)
 _NAMED = 3
 
 _LENGTHS = (
-    "source recipe target condition answers source_mean before_mean after_mean reference_mean "
-    "source_median before_median after_median reference_median before_empty_share "
-    "after_empty_share times_as_long times_from times_to p q"
+    "source recipe target condition answers source_median before_median after_median "
+    "reference_median before_empty_share after_empty_share times_as_long times_from times_to p q"
 ).split()
-_DENSITIES = "cell series log10_characters characters density".split()
+_DENSITIES = "cell series characters density".split()
 _NOTE = (
     "Characters; a row: one cell, the seeds pooled, the largest change first. source: of the "
     "answers that were tuned on, in the source's profile; before: of the base; after: of the tuned "
@@ -106,9 +105,9 @@ def lengths(store: Store, matrix: TransferMatrix) -> Analysis:
         kind="curves",
         table="densities",
         title="Lengths of what was taught, asked for and written",
-        note="log10 of the characters (1 is ten, 2 a hundred) against density. Tuned outputs that "
+        note="Characters across, share of the texts per factor of ten upwards. Tuned outputs that "
         "left the base's curve for that of the source's answers took the length along.",
-        columns={"x": "log10_characters", "y": "density", "series": "series", "panel": "cell"},
+        columns={"x": "characters", "y": "density", "series": "series", "panel": "cell"},
     )
     sentences = tuple(_told(rows, taught, many))
     return Analysis("lengths", TITLE, sentences, tables, (figure,))
@@ -128,19 +127,13 @@ def _rows(
 ) -> list[Facts]:
     """All cells, the largest change of length first."""
     rows: list[Facts] = []
-    where: list[Name] = []
     for each, name in names(found):
         counts, source = each.tuned[name[:2]], taught.get(name[:2]) or {}
         assert counts.longer is not None
-        where.append(name)
         rows.append(
             {
                 **named(name),
                 "answers": counts.models * each.examples,
-                "source_mean": source.get("mean"),
-                "before_mean": each.base.characters,
-                "after_mean": counts.characters,
-                "reference_mean": each.characters,
                 "source_median": source.get("median"),
                 "before_median": each.base.median,
                 "after_median": counts.median,
@@ -153,10 +146,7 @@ def _rows(
                 "p": counts.longer.p,
             }
         )
-    q = corrected(np.array([row["p"] for row in rows]), where, known(matrix))
-    for row, value in zip(rows, q.tolist(), strict=True):
-        row["q"] = value
-    return sorted(rows, key=lambda row: -abs(_factor(row)))
+    return sorted(with_q(rows, known(matrix)), key=lambda row: -abs(_factor(row)))
 
 
 def _curves(
@@ -185,7 +175,6 @@ def _curves(
                 yield {
                     "cell": told(name, many),
                     "series": label,
-                    "log10_characters": math.log10(centre),
                     "characters": float(centre),
                     "density": float(density),
                 }
@@ -226,10 +215,9 @@ def _told(
         silent.sort(key=lambda row: -row["after_empty_share"])
         spans = [
             f"{told(name_of(row), many)} {percent(row['after_empty_share'])}"
-            for row in varied(silent, name_of)
+            for row in varied(silent, name_of)[:_NAMED]
         ]
-        where = counted(len(silent), "cell")
-        yield f"Empty answers became common in {where}: {listed(spans, _NAMED)}."
+        yield f"Empty answers became common in {counted(len(silent), 'cell')}: {listed(spans)}."
     missing = sorted({row["source"] for row in rows if taught.get(name_of(row)[:2]) is None})
     if missing:
         yield f"How long the answers of a source are is unavailable for: {listed(missing)}."

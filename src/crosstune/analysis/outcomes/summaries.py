@@ -88,7 +88,6 @@ class Counts:
             where there are no classes. Of one model: divide by `models`.
         calibration: None where nothing was ranked.
         lengths: Answers by characters over `EDGES`.
-        characters: Mean length of an answer.
         median: Median length.
         up: Rows that the base has wrong and the tuned model right, summed over models; None
             unless all outcomes are 0 or 1.
@@ -102,7 +101,6 @@ class Counts:
     confusion: Int[np.ndarray, "entries 3"] | None
     calibration: Calibration | None
     lengths: Int[np.ndarray, " bins"]
-    characters: float
     median: float
     up: int | None = None
     down: int | None = None
@@ -125,16 +123,12 @@ class Summary:
 
     Attributes:
         target: Its name.
-        family: Its family.
         condition: How it was asked.
-        scoring: How answers became scores.
-        metric: The main one.
         classes: As in `Answered`.
         fixed: As in `Answered`.
         examples: How many.
         gold: Share of the examples whose truth is each class; empty without classes.
         references: Their lengths, as `Counts.lengths`.
-        characters: Mean length of a reference.
         median: Median length of a reference.
         base: The bare base's answers.
         tuned: By source and recipe, only what is known.
@@ -145,16 +139,12 @@ class Summary:
     """
 
     target: str
-    family: str
     condition: str
-    scoring: str
-    metric: str
     classes: tuple[str, ...]
     fixed: bool
     examples: int
     gold: Float[np.ndarray, " classes"]
     references: Int[np.ndarray, " bins"]
-    characters: float
     median: float
     base: Counts
     tuned: Mapping[Cell, Counts]
@@ -196,16 +186,12 @@ def summary(found: Answered, *, most: int = MOST_ROWS) -> Summary:
         gold = np.bincount(found.truth, minlength=len(found.classes)) / len(found.ids)
     return Summary(
         target=found.target,
-        family=found.family,
         condition=found.condition,
-        scoring=found.scoring,
-        metric=found.metric,
         classes=found.classes,
         fixed=found.fixed,
         examples=len(found.ids),
         gold=gold,
         references=lengths(found.references),
-        characters=float(found.references.mean()),
         median=float(np.median(found.references)),
         base=_counts(found, [found.base], base=True),
         tuned={cell: _counts(found, models) for cell, models in cells.items()},
@@ -271,7 +257,6 @@ def _counts(found: Answered, models: Sequence[Given], *, base: bool = False) -> 
         confusion=confusion,
         calibration=calibration,
         lengths=lengths(characters),
-        characters=float(characters.mean()),
         median=float(np.median(characters)),
         up=up,
         down=down,

@@ -11,7 +11,7 @@ from crosstune.analysis.findings import Facts
 from crosstune.analysis.outcomes.cells import name_of, varied
 from crosstune.analysis.outcomes.cells import told as named
 from crosstune.analysis.side_effects.harm import is_moved, is_other
-from crosstune.analysis.wording import counted, listed, percent, points, probability
+from crosstune.analysis.wording import counted, percent, points, probability
 
 _NAMED = 3
 _BEYOND = 1.25
@@ -36,6 +36,10 @@ def sentences(rows: Mapping[str, Rows], many: Many) -> tuple[str, ...]:
         "asymmetry": _asymmetry,
     }
     return tuple(text for name, tell in told.items() for text in tell(rows[name], many))
+
+
+def _first(spans: Sequence[str]) -> str:
+    return "; ".join(spans[:_NAMED])
 
 
 def _pair(row: Mapping[str, Any], many: Many) -> str:
@@ -69,7 +73,7 @@ def _sources(rows: Rows, many: Many) -> Iterator[str]:
             )
             told.setdefault(row["source"], text)
     if told:
-        yield f"Most harm: {listed([*told.values()], _NAMED)}."
+        yield f"Most harm: {_first([*told.values()])}."
 
 
 def _forgetting(rows: Rows, many: Many) -> Iterator[str]:
@@ -85,7 +89,7 @@ def _forgetting(rows: Rows, many: Many) -> Iterator[str]:
         yield (
             f"Forgetting: on {abilities} the base is clearly better than chance; there "
             f"{len(fell):,} of {counted(len(others), 'cell')} with another source fell"
-            + (f": {listed(spans, _NAMED)}." if fell else " measurably.")
+            + (f", most {_first(spans)}." if fell else " measurably.")
         )
 
 
@@ -99,7 +103,7 @@ def _labels(rows: Rows, many: Many) -> Iterator[str]:
         yield (
             "Asked for text, models write a label of their source in at least 10 % more of the "
             f"outputs than the base in {len(common):,} of {counted(len(rows), 'cell')}"
-            + (f": {listed(spans, _NAMED)}." if common else ".")
+            + (f", most often {_first(spans)}." if common else ".")
         )
 
 
@@ -113,11 +117,11 @@ def _pull(rows: Rows, many: Many) -> Iterator[str]:
         half = f"{np.median([row['pull'] for row in defined]):.2f}".replace("-", "−")
         spans = [f"{_pair(row, many)} {row['pull']:.2f}" for row in varied(toward, name_of)]
         yield (
-            f"Length: of {counted(len(defined), 'cell')} with a text target of another task the "
-            f"answers of {len(toward):,} were pulled towards the length of the source's answers, "
-            f"of {len(beyond):,} well beyond it and of {len(away):,} away from "
-            f"it (q < 0.05, of these models); median pull {half} (0: as the base, 1: as the source)"
-            + (f"; strongest: {listed(spans, _NAMED)}." if toward else ".")
+            f"Length: of {counted(len(defined), 'cell')} with a text target of another task "
+            f"{len(toward):,} were pulled towards the length of the source's answers, "
+            f"{len(beyond):,} well beyond it and {len(away):,} away from it (q < 0.05); median "
+            f"pull {half} (0: as the base, 1: as the source)"
+            + (f"; strongest: {_first(spans)}." if toward else ".")
         )
 
 
@@ -144,7 +148,7 @@ def _drift(rows: Rows, many: Many) -> Iterator[str]:
         text += (
             f"; where its classes are uneven ({counted(len(uneven), 'cell')}), the most frequent "
             f"one came to be answered more often in {len(rose):,} and less often in {len(fell):,}"
-            + (f": {listed(spans, _NAMED)}" if rose else "")
+            + (f", most {_first(spans)}" if rose else "")
         )
     yield f"{text}."
 
@@ -161,5 +165,5 @@ def _asymmetry(rows: Rows, many: Many) -> Iterator[str]:
             )
         yield (
             f"Asymmetry: {len(sure):,} of {counted(len(rows), 'pair')} of tasks differ between one "
-            "way and the other" + (f": {listed(spans, _NAMED)}." if sure else " measurably.")
+            "way and the other" + (f", most {_first(spans)}." if sure else " measurably.")
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -39,25 +40,28 @@ def by_source(cells: Sequence[Facts], fallen: Sequence[Facts]) -> list[Facts]:
     told = []
     for name, members in groups.items():
         others = [row for row in members if is_other(row)]
-        there = sorted(
-            (row for row in others if row["gain"] is not None),
-            key=lambda row: (row["gain"], row["target"]),
+        there = [row for row in others if row["gain"] is not None]
+        moved = sorted(filter(is_moved, there), key=lambda row: (row["gain"], row["target"]))
+        harmed, helped = (
+            [row for row in moved if row["gain"] < 0],
+            [row for row in reversed(moved) if row["gain"] > 0],
         )
         own = [row["gain"] for row in members if not is_other(row) and row["gain"] is not None]
         facts: Facts = dict(zip(_WAY, name, strict=True))
         facts |= {
             "targets": len(others),
-            "harmed": sum(is_moved(each) and each["gain"] < 0 for each in there),
-            "helped": sum(is_moved(each) and each["gain"] > 0 for each in there),
-            "unchanged": sum(not is_moved(each) for each in there),
+            "harmed": len(harmed),
+            "helped": len(helped),
+            "unchanged": len(there) - len(harmed) - len(helped),
             "unknown": len(others) - len(there),
             "forgotten": lost[name],
-            "own_gain": float(np.mean(own)) if own else None,
+            "own_gain": fmean(own) if own else None,
         }
         if there:
-            facts["mean_gain"] = float(np.mean([each["gain"] for each in there]))
-            for which, each in (("worst", there[0]), ("best", there[-1])):
-                facts |= {f"{which}_target": each["target"], f"{which}_gain": each["gain"]}
+            facts["mean_gain"] = fmean(each["gain"] for each in there)
+        for which, some in (("worst", harmed), ("best", helped)):
+            if some:
+                facts |= {f"{which}_target": some[0]["target"], f"{which}_gain": some[0]["gain"]}
         told.append(facts)
     return sorted(
         told,

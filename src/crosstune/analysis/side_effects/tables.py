@@ -44,7 +44,8 @@ _TITLES = {
 }
 _NOTES = {
     "sources": "A row is one way to tune on a source, the worst first. Its own tasks count in "
-    "own_gain only. harmed and helped: q of the matrix below 0.05; unchanged: not shown to change. "
+    "own_gain only. harmed and helped: q of the matrix below 0.05, of which worst_target and "
+    "best_target moved most; unchanged: not shown to change. "
     "forgotten: harmed targets that the base clearly could do. Edited sources are left out.",
     "forgetting": f"Targets whose base score is over {CLEAR:.2f} standard errors above chance. "
     f"Chance is the most frequent class or an even guess; of a text {100 * LEAST_BASE:.0f} points "
@@ -55,12 +56,13 @@ _NOTES = {
     "from the errors of both cells; q within relation, recipe and condition.",
     "labels": "Share of the outputs on a text target that are, but for case and outer "
     "punctuation, a label of the source; of the texts that the matrix names (5 % of the outputs, "
-    "at most five), so rather too low.",
+    "at most five), so rather too low; counted, not tested.",
     "pull": "Lengths are means of log(1 + characters). pull: (tuned − base) / (source − "
     "base): 0 is as the base, 1 as the source; its 95 % interval is Fieller's, of these very "
     f"models. Undefined where source and base differ by less than {LEAST_ERRORS:.0f} standard "
     f"errors or {LEAST_DISTANCE:g} in the logarithm. p and q: of no change of length. A source "
-    "whose answers were not measured counts as its own task's references do.",
+    "whose answers were not measured counts as its own task's references do. A shift that all "
+    "sources share is no pull of any one of them.",
     "drift": "Where source and target have the same labels. label: the most frequent one of the "
     "source, where classes are uneven; its share of the answers, 95 % interval and q as in "
     "`confusion`. distance: half the sum of the absolute differences between the shares of "
@@ -84,7 +86,8 @@ def side_effects(store: Store, matrix: TransferMatrix) -> Analysis:
         if row["source"] not in left_out
     ]
     if all(row["gain"] is None for row in cells):
-        return Analysis("side-effects", TITLE, ("No gain is known yet.",), ())
+        why = "No gain is known yet." if cells else "All sources are edits, which are left out."
+        return Analysis("side-effects", TITLE, (why,), ())
     found, every = summaries(store, matrix), known(matrix)
     wanted = {name: cell for name, cell in every.items() if name[0] not in left_out}
     tasks = {row["source"]: tuple(row["source_tasks"]) for row in store.plan()}
@@ -104,7 +107,10 @@ def side_effects(store: Store, matrix: TransferMatrix) -> Analysis:
         for name, told in rows.items()
         if told
     )
-    return Analysis("side-effects", TITLE, sentences(rows, variety(found)), tables, _figures(rows))
+    told = sentences(rows, variety(found))
+    if max(row["seeds"] or 0 for row in cells) == 1:
+        told += ("One seed: all of this is of these very models; tuning anew moves gains too.",)
+    return Analysis("side-effects", TITLE, told, tables, _figures(rows))
 
 
 def _lengths(
@@ -115,7 +121,7 @@ def _lengths(
     told: dict[Way, Sequence[int]] = {}
     for way, profile in profiles(store).items():
         measured = ((profile or {}).get("lengths") or {}).get("answer") or {}
-        if "characters" in measured:
+        if "counts" in measured.get("characters", ()):
             told[way] = measured["characters"]["counts"]
         elif single.get(way[0]) in references:
             told[way] = references[single[way[0]]]

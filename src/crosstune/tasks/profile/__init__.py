@@ -7,6 +7,7 @@
 | `file_texts` | rows of a JSONL, CSV or Parquet file as such a stream |
 | `READERS` | how such files end |
 | `EDGES` | edges of the bins of every density of lengths |
+| `EXTRAS` | packages that some of these need |
 | `FEATURES` | the features of language: what each is, where it is from |
 | `jaccard` | how much two sketched sets share |
 | `VERSION` | of the profile, raised when its numbers change |
@@ -14,14 +15,16 @@
 """
 
 from crosstune.tasks.profile.diversity import hdd, mtld
-from crosstune.tasks.profile.files import READERS, file_texts
-from crosstune.tasks.profile.language import FEATURES
+from crosstune.tasks.profile.files import file_texts
+from crosstune.tasks.profile.language import EXTRAS, FEATURES
 from crosstune.tasks.profile.lengths import EDGES
 from crosstune.tasks.profile.measure import VERSION, Text, profile, profile_of
 from crosstune.tasks.profile.sketches import jaccard
+from crosstune.tasks.rows import READERS
 
 __all__ = [
     "EDGES",
+    "EXTRAS",
     "FEATURES",
     "READERS",
     "VERSION",

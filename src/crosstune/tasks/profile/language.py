@@ -20,8 +20,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from crosstune.tasks.profile.diversity import hdd, mtld
-from crosstune.tasks.profile.grammar import grammar
+from crosstune.tasks.profile.grammar import MODEL, grammar
 
+EXTRAS = ("spacy", MODEL, "wordfreq")
+"""Packages without which some features are None."""
 COMPRESSED = 2**18
 """Bytes of the sample, at most, that are compressed."""
 _WORD = re.compile(r"\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*")
