@@ -66,7 +66,8 @@ class Source(BaseModel):
     Attributes:
         name: Its word in the matrix.
         tasks: Names of tasks.
-        edits: Changes of what they teach, in order, each a name or `{edit: name, …}`.
+        edits: Changes of what they teach, each a name or `{edit: name, …}`: those that choose rows
+            first, then those that change answers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
