@@ -205,6 +205,8 @@ def analyze(
 
     store = Store(folder, tell=_complain)
     if name is None:
+        if table or form != "table":
+            raise InputError("Say which analysis: crosstune analyze DIR NAME --table NAME")
         print(purposes(ANALYSES))
         return
     analysis = ANALYSES[name]

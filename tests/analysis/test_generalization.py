@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from collections.abc import Callable
 from itertools import combinations, product
@@ -20,7 +21,9 @@ from crosstune.analysis.generalization.comparison import Comparison, compared
 from crosstune.analysis.generalization.sensitivity import permuted_means
 from crosstune.analysis.generalization.tables import COLUMNS, generalization
 from crosstune.errors import InputError
+from crosstune.results.matrix import TransferMatrix
 from crosstune.results.paired import bonett_price
+from crosstune.results.store import Store
 
 Rows = list[dict[str, Any]]
 
@@ -672,3 +675,15 @@ def test_scoring_is_compared_by_accuracy_alone(tmp_path: Path) -> None:
             mine = scores[row["target"], row["recipe"], row["condition"]]
             assert row["score"] == pytest.approx(fmean(mine))
     assert {row["recipe"] for row in told} == {BASE, "plain", "more"}
+
+
+def test_edited_sources_are_no_arms(tmp_path: Path) -> None:
+    made = Made()
+    made.write(tmp_path)
+    study = json.loads((tmp_path / "study.json").read_text())
+    study["study"]["sources"][0]["edits"] = [{"edit": "shuffle_labels"}]
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    store = Store(tmp_path)
+    matrix = TransferMatrix.of(store)
+    others = [name for name in made.sources if name != study["study"]["sources"][0]["name"]]
+    assert Design.of(store, matrix).sources == tuple(sorted(others))

@@ -24,6 +24,7 @@ from crosstune.analysis.interventions import (
     mean_intervals,
 )
 from crosstune.analysis.interventions.effects import sentences
+from crosstune.analysis.wording import points
 from crosstune.results.inference import inference, q_values
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.paired import Paired, paired
@@ -123,7 +124,7 @@ def test_what_is_beyond_chance_is_said_before_what_is_only_larger() -> None:
         shared | {"edit": "loud", "difference": -0.5, "q": 0.3},
         shared | {"edit": "sure", "difference": -0.1, "q": 0.01},
     ]
-    first, second, *_ = sentences(planned, told, traits=[], alone=[])
+    first, second, *_ = sentences(planned, told, summary=[], traits=[], alone=[])
     assert first == "Sure of a: of 1 target 1 fell and 0 rose measurably: t −10.0."
     assert second == "Loud of a: no target changed measurably, of 1."
 
@@ -359,3 +360,16 @@ def test_the_figure_draws_columns_of_its_table(tmp_path: Path) -> None:
     (figure,) = found.figures
     table = next(table for table in found.tables if table.name == figure.table)
     assert set(figure.columns.values()) <= set(table.rows.column_names)
+
+
+def test_a_part_without_the_original_says_so(tmp_path: Path) -> None:
+    store, matrix = written(tmp_path, MADE, ONE)
+    told = interventions(store, matrix.slice(source="a-shuffled")).sentences
+    assert "This part of the matrix lacks" in told[0]
+
+
+def test_the_mean_over_cross_task_targets_is_said(tmp_path: Path) -> None:
+    effect = planted({("a-shuffled", f"t{i}"): -0.3 for i in range(9)})
+    found = interventions(*written(tmp_path, MADE, ONE, effect))
+    [mean] = [row for row in rows(found, "summary") if row["relation"] == "cross-task"]
+    assert f"mean over cross-task targets {points(mean['difference'])}" in found.sentences[0]

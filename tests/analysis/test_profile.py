@@ -23,6 +23,8 @@ from crosstune.analysis.profile import (
     pairs,
     profile,
 )
+from crosstune.results.matrix import TransferMatrix
+from crosstune.results.store import Store
 from crosstune.tasks.profile import Text, jaccard
 from crosstune.tasks.profile import profile as measured
 
@@ -134,13 +136,14 @@ def test_pairs_of_measured_profiles_have_every_measure(monkeypatch: pytest.Monke
 
 def test_every_dataset_and_pair_has_a_row(tmp_path: Path) -> None:
     analysis = found(tmp_path)
-    datasets, of_pairs = (table.rows.to_pylist() for table in analysis.tables)
+    rows = {table.name: table.rows.to_pylist() for table in analysis.tables}
+    datasets, of_pairs, language = (rows[name] for name in ("datasets", "pairs", "language"))
     assert ANALYSES["profile"] is profile
     assert [(row["role"], row["name"]) for row in datasets] == [
         *(("source", name) for name in MADE.sources),
         *(("target", name) for name in MADE.targets),
     ]
-    assert {row["language_mtld"] for row in datasets} == {50.0}
+    assert {row["language_mtld"] for row in language} == {50.0}
     assert {row["prompt_tokens_mean"] for row in datasets} == {None}
     assert len(of_pairs) == len(MADE.sources) * len(MADE.targets)
     assert {row["relation"] for row in of_pairs if row["source"] == row["target"]} == {"same task"}
@@ -148,6 +151,16 @@ def test_every_dataset_and_pair_has_a_row(tmp_path: Path) -> None:
     for figure in analysis.figures:
         rows = next(table.rows for table in analysis.tables if table.name == figure.table)
         assert {*figure.columns.values()} <= {*rows.column_names}
+
+
+def test_a_part_of_the_matrix_is_told_of_that_part(tmp_path: Path) -> None:
+    found(tmp_path)
+    store = Store(tmp_path / "study")
+    part = profile(store, TransferMatrix.of(store).slice(source="a"))
+    rows = {table.name: table.rows.to_pylist() for table in part.tables}
+    assert {row["source"] for row in rows["pairs"]} == {"a"}
+    assert [r["name"] for r in rows["datasets"] if r["role"] == "source"] == ["a"]
+    assert None not in {row["relation"] for row in rows["pairs"]}
 
 
 @pytest.mark.parametrize(

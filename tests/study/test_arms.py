@@ -276,7 +276,7 @@ def test_edits_change_what_is_taught_and_stand_in_key_and_store(
     assert edited.ingredients["edits"][0]["edit"] == "rename_labels"
     done(study, folder, tmp_path / "out")
     stored = json.loads((tmp_path / "out/study.json").read_text())["study"]["sources"]
-    assert [source["edits"] for source in stored][0] == []
+    assert stored[0]["edits"] == []
     assert stored[1]["edits"][0]["to"] == "digits"
     job = json.loads((tmp_path / f"out/adapters/{edited.key}/job.json").read_text())
     assert job["ingredients"]["edits"] == edited.ingredients["edits"]
@@ -304,3 +304,24 @@ def test_repeated_rows_and_a_lacking_original_are_told(folder: Path) -> None:
     assert "source mood2 is edited, but mood as it is is no source" in told
     assert "training examples stand there before" in told
     assert len({prompt.id for prompt in found.jobs[1].prompts}) == len(found.jobs[1].prompts)
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        ("shufle_labels", "no edit called 'shufle_labels'. Did you mean 'shuffle_labels'"),
+        ({"edit": "grow"}, "There are: balance, skew"),
+        ({"shuffle_labels": True}, "needs the key 'edit'"),
+    ],
+)
+def test_what_is_no_edit_is_told(edit: Any, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        small_study(sources=[{"name": "a", "tasks": "mood", "edits": [edit]}])
+    assert told in str(caught.value)
+    assert "tag" not in str(caught.value)
+
+
+def test_an_edit_that_changes_nothing_is_told(folder: Path) -> None:
+    edit = {"edit": "shorten", "words": 9}
+    named = {"name": "mood2", "tasks": "mood", "edits": [edit]}
+    assert "source mood2: its edits change nothing" in planned(folder, sources=[named]).warnings

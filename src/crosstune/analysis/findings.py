@@ -127,7 +127,9 @@ ANALYSES: Registry[Callable[[Store, TransferMatrix], Analysis]] = Registry("anal
 """Analyses by name; each reads a study's store and its matrix."""
 
 
-def analyze(store: Store | Path, name: str, *, matrix: TransferMatrix | None = None) -> Analysis:
+def analyze(
+    store: Store | Path | str, name: str, *, matrix: TransferMatrix | None = None
+) -> Analysis:
     """What the analysis of that name finds in a stored study.
 
     Args:
@@ -139,7 +141,7 @@ def analyze(store: Store | Path, name: str, *, matrix: TransferMatrix | None = N
         InputError: There is no such analysis, no such study, or a file is damaged.
     """
     analysis = ANALYSES[name]
-    store = store if isinstance(store, Store) else Store(store)
+    store = store if isinstance(store, Store) else Store(Path(store))
     return analysis(store, TransferMatrix.of(store) if matrix is None else matrix)
 
 

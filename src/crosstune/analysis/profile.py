@@ -204,8 +204,14 @@ def profile(store: Store, matrix: TransferMatrix) -> Analysis:
     """
     known = stored(store)
     (recipe, condition), first = next(iter(known.items()))
-    missing = {*matrix.cells["source"].to_pylist()} - {*first.sources}
-    missing |= {*matrix.cells["target"].to_pylist()} - {*first.targets}
+    wanted = [{*matrix.cells[role].to_pylist()} for role in ("source", "target")]
+    missing = wanted[0] - {*first.sources} | wanted[1] - {*first.targets}
+    first = Datasets(
+        *(
+            {name: told for name, told in its.items() if name in names}
+            for its, names in zip((first.sources, first.targets), wanted, strict=True)
+        )
+    )
     if not (first.sources and first.targets):
         why = "Unavailable: this study has no profiles; run it again, what is stored stays."
         return Analysis("profile", TITLE, (why,), ())
@@ -214,7 +220,7 @@ def profile(store: Store, matrix: TransferMatrix) -> Analysis:
         for role, profiles in (("source", first.sources), ("target", first.targets))
         for name, told in profiles.items()
     ]
-    relations = _relations(matrix)
+    relations = {(row["source"], row["target"]): row["relation"] for row in store.plan()}
     measures = pairs([*first.sources.values()], [*first.targets.values()])
     rows: list[Facts] = [
         {"source": s, "target": t, "relation": relations.get((s, t))}
@@ -222,9 +228,16 @@ def profile(store: Store, matrix: TransferMatrix) -> Analysis:
         for (i, s), (j, t) in product(enumerate(first.sources), enumerate(first.targets))
     ]
     where = f" As recipe {recipe} and condition {condition} take them." if len(known) > 1 else ""
-    columns = dict.fromkeys(column for row in datasets for column in row)
+    columns = [*dict.fromkeys(column for row in datasets for column in row)]
+    language = [column for column in columns if column.startswith("language_")]
+    lengths = [column for column in columns if column.endswith(("_mean", "_median"))]
+    few = [c for c in columns if c not in {*language, *lengths}]
+    few += ["prompt_tokens_mean", "answer_tokens_mean"]
+    who = ["role", "name"]
     tables = (
-        Table.of("datasets", "Datasets", _DATASETS + where, columns=[*columns], rows=datasets),
+        Table.of("datasets", "Datasets", _DATASETS + where, columns=few, rows=datasets),
+        Table.of("lengths", "Lengths", _LENGTHS + where, columns=who + lengths, rows=datasets),
+        Table.of("language", "Language", _LANGUAGE + where, columns=who + language, rows=datasets),
         Table.of("pairs", "Pairs", _PAIRS + where, columns=[*_NAMES, *MEASURES], rows=rows),
     )
     sentences = (*_unusual(datasets), *_alike(rows), *_missing(missing))
@@ -234,8 +247,12 @@ def profile(store: Store, matrix: TransferMatrix) -> Analysis:
 _NAMES = ("source", "target", "relation")
 _DATASETS = (
     "A row: a source's training rows, or a target's test rows. entropy in bits; skew: 1 − entropy "
-    "/ log2(classes), 0 is balanced; majority: share of the most frequent class. Language is that "
-    "of the prompts; docs/method.md says what its features are."
+    "/ log2(classes), 0 is balanced; majority: share of the most frequent class."
+)
+_LENGTHS = "Of prompts and of right answers."
+_LANGUAGE = (
+    "Of the prompts, the task's own words among them; `crosstune profile TASK` says what each "
+    "feature is."
 )
 _PAIRS = (
     "vocabulary, prompts, label_words: share of all words, runs of five words, words of labels "
@@ -248,8 +265,8 @@ _FIGURES = (
         kind="grid",
         table="pairs",
         title="Shared vocabulary of sources and targets",
-        note="A row that is bright throughout is a source with words of everything; a single "
-        "bright square is a pair that shares its subject or its rows.",
+        note="A row of strong colour throughout is a source with words of everything; a single "
+        "strong square is a pair that shares its subject or its rows.",
         columns={"row": "source", "column": "target", "value": "vocabulary"},
     ),
     Figure(
@@ -278,11 +295,6 @@ def _described(role: str, name: str, told: Profile) -> Facts:
 
 def _known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _relations(matrix: TransferMatrix) -> dict[tuple[str, str], str]:
-    columns = (matrix.cells[name].to_pylist() for name in _NAMES)
-    return {(s, t): relation for s, t, relation in zip(*columns, strict=True)}
 
 
 def _unusual(datasets: Sequence[Facts]) -> Iterable[str]:

@@ -147,10 +147,11 @@ def _listed(asked: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _source(source: Mapping[str, Any]) -> str:
-    name, tasks = source.get("name"), source.get("tasks")
-    if not isinstance(tasks, list) or tasks == [name]:
+    name, tasks, edits = (source.get(key) for key in ("name", "tasks", "edits"))
+    if not isinstance(tasks, list) or (tasks == [name] and not edits):
         return str(name)
-    return f"{name} ({' + '.join(map(str, tasks))})"
+    named = [str(each.get("edit")) for each in edits or () if isinstance(each, dict)]
+    return f"{name} ({' + '.join(map(str, tasks))}{': ' * bool(named)}{', '.join(named)})"
 
 
 def _by_family(columns: pa.Table) -> str:

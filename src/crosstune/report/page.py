@@ -42,6 +42,9 @@ FEW_ROWS = 12
 VISIBLE = 25
 """Warnings of a kind that are not folded away."""
 
+_FIRST = ("interventions", "drivers", "abilities", "side-effects", "generalization")
+"""Analyses that stand before the others, which follow by name."""
+
 _SCRIPTS = ("figures.js", "matrix.js", "analyses.js", "page.js")
 
 
@@ -76,7 +79,8 @@ def _analyses(store: Store, matrix: TransferMatrix) -> Iterator[Analysis]:
 
     Costs what they cost, mostly reading every score once more.
     """
-    for name in ANALYSES.names():
+    names = ANALYSES.names()
+    for name in sorted(names, key=[*_FIRST, *names].index):
         try:
             yield ANALYSES[name](store, matrix)
         except Exception as error:  # noqa: BLE001 (one of another package may raise anything)

@@ -171,6 +171,9 @@ class Draft:
         found = tasks.Edited((), 0)
         with self.gathered(f"source {source.name}: "):
             found = tasks.edited(there, source.edits, count=count, seed=self.study.train_seed)
+        usual = tasks.subset(there, count, seed=self.study.train_seed)
+        if source.edits and found.examples == usual:
+            self.warnings.append(f"source {source.name}: its edits change nothing")
         if found.repeated:
             self.warnings.append(
                 f"source {source.name}: {found.repeated} of its {len(found.examples)} training "

@@ -20,6 +20,7 @@ from crosstune.errors import InputError, did_you_mean
 from crosstune.tasks.example import Example
 from crosstune.tasks.splits import subset
 
+NAMES = "balance skew shorten lengthen shuffle_labels rename_labels subset".split()
 DIGITS = "zero one two three four five six seven eight nine".split()
 
 
@@ -63,7 +64,7 @@ class Lengthen(_Edit):
 
 
 class ShuffleLabels(_Edit):
-    """Answers go to other rows at random: the same answers as often, but they tell nothing."""
+    """Answers go to rows at random, some to their own: as many of each, but they tell nothing."""
 
     edit: Literal["shuffle_labels"]
 
@@ -93,7 +94,13 @@ class Subset(_Edit):
 
 
 def _named(value: object) -> object:
-    """A bare word is an edit without options."""
+    """A bare word is an edit without options; what names no edit is told in our words."""
+    said = value.get("edit") if isinstance(value, dict) else value
+    if isinstance(value, dict) and said is None:
+        raise ValueError("needs the key 'edit' (as {edit: balance})")
+    if isinstance(said, str) and said not in NAMES:
+        hint = did_you_mean(said, NAMES) or f" There are: {', '.join(NAMES)}."
+        raise ValueError(f"there is no edit called '{said}'.{hint}")
     return {"edit": value} if isinstance(value, str) else value
 
 

@@ -378,3 +378,10 @@ def test_no_table_holds_what_is_not_a_number(told: Analysis) -> None:
         for column in table.rows.columns:
             if pa.types.is_floating(column.type):
                 assert all(value is None or np.isfinite(value) for value in column.to_pylist())
+
+
+def test_a_first_column_of_numbers_names_no_models(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n0.1,0.2\n0.3,0.4\n")
+    with pytest.raises(InputError, match="its first column holds numbers"):
+        abilities_of_file(path)

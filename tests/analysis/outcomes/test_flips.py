@@ -60,7 +60,7 @@ def test_all_flipped_rows_can_be_had_and_only_these(tmp_path: Path) -> None:
         for row in cells
         if (row["source"], row["target"]) == ("ab", "b")
     )
-    assert sum(row["seeds_flipped"].count(",") + 1 for row in rows) == counted
+    assert sum(row["flipped_with_seeds"].count(",") + 1 for row in rows) == counted
 
 
 def test_a_row_names_the_seeds_that_changed_it() -> None:
@@ -70,13 +70,13 @@ def test_a_row_names_the_seeds_that_changed_it() -> None:
     for row in rows:
         i = found.ids.index(row["example"])
         seeds = [s for s in range(3) if found.tuned["s0", "lora", s].values[i] != right[i]]
-        assert row["seeds_flipped"] == ", ".join(map(str, seeds))
+        assert row["flipped_with_seeds"] == ", ".join(map(str, seeds))
         assert row["change"] == (DOWN if right[i] else UP)
         assert row["answer"] == found.tuned["s0", "lora", seeds[0]].texts[i]
         assert row["truth"] == found.truths[i]
     changed = {i for g in found.tuned.values() for i in np.flatnonzero(g.values != right)}
     assert {row["example"] for row in rows} == {found.ids[i] for i in changed}
-    often = [row["seeds_flipped"].count(",") for row in rows]
+    often = [row["flipped_with_seeds"].count(",") for row in rows]
     assert often == sorted(often, reverse=True)
     assert len(flipped_rows(found, most=2)) == 6
 

@@ -48,7 +48,10 @@ def read_table(path: Path | str, *, tasks: Sequence[str] = ()) -> Scores:
     (_, header), *lines = _lines(Path(path))
     rows = [row for _, row in lines]
     if unknown := [name for name in tasks if name not in header[1:]]:
-        problems = [f"'{name}'.{did_you_mean(name, header[1:])}" for name in unknown]
+        problems = [
+            f"'{name}'{' names the models.' * (name == header[0])}{did_you_mean(name, header[1:])}"
+            for name in unknown
+        ]
         raise InputError(f"{path} has no such columns", problems)
     columns = {name: [_number(row[i]) for row in rows] for i, name in enumerate(header) if i}
     texts = [
@@ -91,6 +94,8 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
     if len(lines) < 2 or len(lines[0][1]) < 2:
         raise InputError(f"{path} needs a first row that names tasks, and a row for every model")
     header = lines[0][1]
+    if all(isinstance(_number(row[0]), float) for _, row in lines[1:]):
+        raise InputError(f"{path}: its first column holds numbers; it must name the models")
     problems = [
         f"line {line}: {len(row):,} fields instead of {len(header):,}"
         for line, row in lines

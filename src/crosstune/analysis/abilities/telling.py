@@ -56,15 +56,15 @@ def _ability(found: Abilities, i: int) -> str:
     assert found.shares is not None
     told = f"{percent(found.shares[i])} of the variance: "
     told += extremes(found.columns, found.correlations[:, i])
-    expected, halves = found.stability.replication[i], found.stability.congruence[i]
+    expected = found.stability.replication[i]
     if expected < REPLICATES:
         return (
-            f"Ability {i + 1} does not replicate (halves agree to {halves:.2f}) and is not named; "
-            f"{told}."
+            f"Ability {i + 1} does not replicate (congruence {expected:.2f}, {REPLICATES} is "
+            f"needed) and is not named; {told}."
         )
     unnamed = ", no name is proposed" if any(found.families) else ""
     name = f", {found.names[i]} (proposal)" if found.names[i] else unnamed
-    return f"Ability {i + 1}{name}, {told} (halves agree to {halves:.2f})."
+    return f"Ability {i + 1}{name}, {told} (replicates: congruence {expected:.2f})."
 
 
 def _limits(told: Mapping[str, Abilities], words: Words) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from crosstune.analysis.findings import edited
 from crosstune.errors import InputError
 from crosstune.results.cells import NO_FAMILY, RELATIONS
 from crosstune.results.matrix import Row, TransferMatrix
@@ -56,9 +57,10 @@ class Design:
 
     @classmethod
     def of(cls, store: Store, matrix: TransferMatrix) -> Design:
-        """What a matrix, or a slice of it, holds of its study."""
+        """What a matrix, or a slice of it, holds of its study; edited sources are left out."""
         study = store.study.get("study", {})
-        rows = [row for row in matrix.rows if row.main]
+        changed = edited(store)
+        rows = [row for row in matrix.rows if row.main and row.source not in changed]
         sources = tuple(sorted({row.source for row in rows}))
         recipes = _ordered(study.get("recipes", []), {row.recipe for row in rows})
         conditions = _ordered(study.get("conditions", []), {row.condition for row in rows})

@@ -17,13 +17,19 @@ Rows = Sequence[Facts]
 
 
 def sentences(
-    planned: Sequence[Intervention], rows: Rows, *, traits: Rows, alone: Sequence[str]
+    planned: Sequence[Intervention],
+    rows: Rows,
+    *,
+    summary: Rows,
+    traits: Rows,
+    alone: Sequence[str],
 ) -> tuple[str, ...]:
     """A sentence for every kind of change, what moved most first, then what they do not tell.
 
     Args:
         planned: What was changed.
         rows: Of the table of interventions.
+        summary: Of the table of means over targets.
         traits: Of the table of traits.
         alone: Edited sources without an original.
     """
@@ -36,7 +42,8 @@ def sentences(
     for name in ordered[:_MOST]:
         meant = changes[name].meant
         shown = [row for row in traits if row["edit"] == name and row["trait"] in meant]
-        told.append(_effect(changes[name].doing, by_change[name], shown))
+        means = [row for row in summary if row["edit"] == name and row["known"]]
+        told.append(_effect(changes[name].doing, by_change[name], means, shown))
     if left := ordered[_MOST:]:
         told.append(f"{counted(len(left), 'more change')} in the table: {listed(left)}.")
     return (*told, *_limits(rows, alone))
@@ -50,7 +57,7 @@ def _moved(row: Mapping[str, float]) -> bool:
     return row.get("q", 1.0) < SIGNIFICANT
 
 
-def _effect(doing: str, rows: Rows, traits: Rows) -> str:
+def _effect(doing: str, rows: Rows, means: Rows, traits: Rows) -> str:
     """What one change did to all sources that have it, in the first way of tuning and asking."""
     ways = [*dict.fromkeys((row["recipe"], row["condition"]) for row in rows)]
     sources = [*dict.fromkeys(row["source"] for row in rows)]
@@ -60,6 +67,13 @@ def _effect(doing: str, rows: Rows, traits: Rows) -> str:
     same = [row for row in first if row["relation"] == RELATIONS[0]]
     rest = [row for row in first if row["relation"] != RELATIONS[0]]
     parts = [_on_itself(same)] * bool(same) + [_elsewhere(rest, other=bool(same))] * bool(rest)
+    far = [
+        (f"{row['source']} " if len(sources) > 1 else "")
+        + f"{points(row['difference'])} ({points(row['low'])} to {points(row['high'])})"
+        for row in means
+        if (row["recipe"], row["condition"], row["relation"]) == (*ways[0], RELATIONS[-1])
+    ]
+    parts += [f"mean over cross-task targets {listed(far, 3)}"] * bool(far)
     parts += ["no score is known"] * (not first)
     if others:
         more = f"{len(ways) - 1} other ways" if len(ways) > 2 else "other way"
@@ -124,8 +138,8 @@ def _limits(rows: Rows, alone: Sequence[str]) -> Iterator[str]:
     if known:
         half = float(np.median([row["detectable_difference"] for row in known]))
         yield (
-            "A difference that is not shown is not shown to be zero: half of the comparisons would "
-            f"have shown {100 * half:.1f} points with a power of 80 %, before correction."
+            "A difference that is not shown is not shown to be zero: in half of the comparisons, "
+            f"true ones below {100 * half:.1f} points would often be missed (power 80 % there)."
         )
     if known and max(row["seeds"] for row in known) == 1:
         yield (

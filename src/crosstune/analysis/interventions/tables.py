@@ -49,6 +49,9 @@ def interventions(store: Store, matrix: TransferMatrix) -> Analysis:
     found = pairs(matrix, planned, conditions=conditions)
     if not found:
         why = "No source has edits and no recipes differ in loss alone"
+        why = (
+            "This part of the matrix lacks every edited source or its original" if planned else why
+        )
         why = f"The originals of {listed(alone)} are not in the study" if alone else why
         return Analysis("interventions", _TITLE, (f"{why}, so nothing tells causes.",), ())
     known = differences(store, found)
@@ -65,7 +68,9 @@ def interventions(store: Store, matrix: TransferMatrix) -> Analysis:
     columns |= {"panel": "intervention", "series": "recipe" if several else "relation"}
     note = "A drawing is one change of one source; where the line crosses zero, none is shown."
     figure = Figure("dots", "interventions", "Edited minus original, by target", note, columns)
-    told = sentences(planned, known.rows, traits=rows["traits"], alone=alone)
+    told = sentences(
+        planned, known.rows, summary=rows["summary"], traits=rows["traits"], alone=alone
+    )
     return Analysis("interventions", _TITLE, told, tables, (figure,))
 
 

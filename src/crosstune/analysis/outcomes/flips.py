@@ -43,7 +43,8 @@ _CELLS = (
     "gain p q"
 ).split()
 _ROWS = (
-    "target condition source recipe example change seeds_flipped seeds truth base_answer answer"
+    "target condition source recipe example change flipped_with_seeds seeds truth "
+    "base_answer answer"
 ).split()
 _TRAITS = (
     "target condition change trait rows flipped share correlation most most_share least "
@@ -113,7 +114,7 @@ def flips(store: Store, matrix: TransferMatrix) -> Analysis:
         "A row: an example whose correctness a source changed, in the seeds that are named; its "
         "texts are cut, and answer is that of the first of these seeds."
     )
-    if sum(row["seeds_flipped"].count(",") + 1 for row in rows) < every:
+    if sum(row["flipped_with_seeds"].count(",") + 1 for row in rows) < every:
         note += (
             f" Of every cell those that changed in most seeds, {len(rows):,} rows; "
             "crosstune.analysis.outcomes.flipped gives all."

@@ -197,7 +197,7 @@ def flipped_rows(found: Answered, *, most: int) -> list[Facts]:
                     "recipe": recipe,
                     "example": found.ids[i],
                     "change": DIRECTIONS[0 if right[i] else 1],
-                    "seeds_flipped": ", ".join(
+                    "flipped_with_seeds": ", ".join(
                         str(models[m][2])
                         for m, differs in zip(members, differing[:, i], strict=True)
                         if differs
