@@ -149,8 +149,8 @@ def test_every_dataset_and_pair_has_a_row(tmp_path: Path) -> None:
     assert {row["relation"] for row in of_pairs if row["source"] == row["target"]} == {"same task"}
     assert len(analysis.sentences) == 1
     for figure in analysis.figures:
-        rows = next(table.rows for table in analysis.tables if table.name == figure.table)
-        assert {*figure.columns.values()} <= {*rows.column_names}
+        drawn = next(table.rows for table in analysis.tables if table.name == figure.table)
+        assert {*figure.columns.values()} <= {*drawn.column_names}
 
 
 def test_a_part_of_the_matrix_is_told_of_that_part(tmp_path: Path) -> None:
