@@ -39,8 +39,8 @@ BUSY = 0.2
 _NAMED = 3
 
 _CELLS = (
-    "source recipe target condition answers wrong_to_right right_to_wrong flipped_share base_score "
-    "gain p q"
+    "source recipe target condition relation answers wrong_to_right right_to_wrong flipped_share "
+    "base_score gain p q"
 ).split()
 _ROWS = (
     "target condition source recipe example change flipped_with_seeds seeds truth "
@@ -133,8 +133,8 @@ def flips(store: Store, matrix: TransferMatrix) -> Analysis:
         columns={
             "x": "right_to_wrong",
             "y": "wrong_to_right",
-            "name": "target",
-            "series": "source",
+            "name": "source target",
+            "series": "relation",
         },
     )
     kept = tuple(table for table in tables if table.rows.num_rows)
@@ -151,6 +151,7 @@ def _cells(found: Sequence[Summary], matrix: TransferMatrix) -> list[Facts]:
             rows.append(
                 {
                     **named(name),
+                    "relation": cell.relation,
                     "answers": answers,
                     "wrong_to_right": counts.up,
                     "right_to_wrong": counts.down,
