@@ -1,6 +1,7 @@
-"""Take the picture of a study's page that the README shows: its matrix, one cell pointed at.
+"""Take pictures of a study's page: its matrix with one cell pointed at, or a figure.
 
     python tools/page_picture.py STUDY/report.html docs/images/page.png SOURCE TARGET
+    python tools/page_picture.py STUDY/report.html docs/images/FIGURE.png --figure "ITS TITLE"
 
 Needs chromium and chromedriver. Costs a few seconds.
 """
@@ -20,8 +21,8 @@ WIDTH, SCALE, MARGIN = 1240, 1.25, 24
 OPTIONS = "headless=new no-sandbox disable-gpu no-first-run disable-background-networking".split()
 
 
-def picture(page: Path, *, source: str, target: str) -> bytes:
-    """A PNG of the matrix, with the cell of that source and target pointed at."""
+def picture(page: Path, *, source: str = "", target: str = "", figure: str = "") -> bytes:
+    """A PNG of the matrix, that cell pointed at, or of the figure with that title."""
     options = webdriver.ChromeOptions()
     for option in OPTIONS:
         options.add_argument(f"--{option}")
@@ -30,8 +31,12 @@ def picture(page: Path, *, source: str, target: str) -> bytes:
         size = {"width": WIDTH, "height": 1400, "deviceScaleFactor": SCALE, "mobile": False}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         driver.get(page.resolve().as_uri())
-        driver.execute_script(FOCUS, source, target)
-        box = driver.find_element(By.CSS_SELECTOR, "#matrix").rect
+        if figure:
+            shown = driver.find_element(By.XPATH, f"//h3[.='{figure}']/following-sibling::figure")
+        else:
+            driver.execute_script(FOCUS, source, target)
+            shown = driver.find_element(By.CSS_SELECTOR, "#matrix")
+        box = shown.rect
         corner = {"x": box["x"] - MARGIN, "y": box["y"] - MARGIN}
         extent = {side: box[side] + 2 * MARGIN for side in ("width", "height")}
         clip = corner | extent | {"scale": 1}
@@ -58,7 +63,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("source")
-    parser.add_argument("target")
+    parser.add_argument("source", nargs="?", default="")
+    parser.add_argument("target", nargs="?", default="")
+    parser.add_argument("--figure", default="")
     given = parser.parse_args()
-    given.picture.write_bytes(picture(given.page, source=given.source, target=given.target))
+    made = picture(given.page, source=given.source, target=given.target, figure=given.figure)
+    given.picture.write_bytes(made)
