@@ -100,6 +100,19 @@ class Shift:
         """Whether the change is beyond chance."""
         return self.q < SIGNIFICANT
 
+    def facts(self) -> Facts:
+        """What a table says of it."""
+        return {
+            "gold_share": self.gold,
+            "base_share": self.base,
+            "tuned_share": self.tuned,
+            "difference": self.difference,
+            "low": self.low,
+            "high": self.high,
+            "p": self.p,
+            "q": self.q,
+        }
+
     @property
     def collapsed(self) -> bool:
         """Whether tuning made it (nearly) the only answer, where neither base nor truth is so."""
@@ -251,17 +264,10 @@ def _classes(
             rows.append(
                 {
                     **named(name),
+                    **shift.facts(),
                     "class": shift.label,
-                    "gold_share": shift.gold,
                     "source_share": shares_taught.get(shift.label),
                     "taught": shift.label in shares_taught,
-                    "base_share": shift.base,
-                    "tuned_share": shift.tuned,
-                    "difference": shift.difference,
-                    "low": shift.low,
-                    "high": shift.high,
-                    "p": shift.p,
-                    "q": shift.q,
                     "base_precision": _real(base_precision),
                     "tuned_precision": _real(tuned_precision),
                     "base_recall": _real(base_recall),

@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 from crosstune.analysis.findings import Facts
 from crosstune.analysis.generalization.arms import bare
 from crosstune.analysis.outcomes.cells import SIGNIFICANT, Known, Name, corrected, named
-from crosstune.analysis.outcomes.confusion import Shift, shifts
+from crosstune.analysis.outcomes.confusion import shifts
 from crosstune.analysis.outcomes.summaries import Counts, Summary
 from crosstune.results.cells import OTHERS
 from crosstune.tasks.profile import EDGES
@@ -164,21 +164,7 @@ def drifts(
             row[f"{side}_distance"] = float(np.abs(counts.given(len(source)) - source).sum() / 2)
         row["moved"] = any(shift.sure for shift in moved)
         if source.max() >= UNEVEN / len(source):
-            row |= _of_majority(moved[int(source.argmax())], float(source.max()))
+            shift = moved[int(source.argmax())]
+            row |= shift.facts() | {"label": shift.label, "source_share": float(source.max())}
         told.append(row)
     return sorted(told, key=lambda row: -row.get("difference", -1.0))
-
-
-def _of_majority(shift: Shift, share: float) -> Facts:
-    return {
-        "label": shift.label,
-        "source_share": share,
-        "gold_share": shift.gold,
-        "base_share": shift.base,
-        "tuned_share": shift.tuned,
-        "difference": shift.difference,
-        "low": shift.low,
-        "high": shift.high,
-        "p": shift.p,
-        "q": shift.q,
-    }
