@@ -285,6 +285,26 @@ def test_a_table_of_any_models_is_asked_for_its_abilities(
     assert call(monkeypatch, "abilities", tmp_path / "none.csv") == 2
 
 
+MODELS = Path(__file__).resolve().parents[2] / "shared/data/matrices/obs_scaling"
+
+
+@pytest.mark.skipif(not MODELS.is_dir(), reason="the published tables are not there")
+def test_published_shares_are_had_without_scaling(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = "MMLU ARC-C HellaSwag Winograd TruthfulQA GSM8K XWinograd HumanEval".split()
+    chosen = [word for name in names for word in ("--task", name)]
+    path = MODELS / "base_llm_benchmark_eval.csv"
+    shares = []
+    for unscaled in (["--unscaled"], []):
+        shown = ("--table", "shares", "--format", "csv")
+        assert call(monkeypatch, "abilities", path, *chosen, *unscaled, *shown) == 0
+        rows = csv.DictReader(capsys.readouterr().out.splitlines())
+        shares.append([float(row["share"]) for row in rows if row["curve"] == "observed"][:3])
+    assert shares[0] == pytest.approx([0.8431, 0.0997, 0.0309], abs=5e-5)
+    assert shares[1] != pytest.approx(shares[0], abs=1e-2)
+
+
 def test_the_help_imports_no_analysis() -> None:
     script = (
         "import sys; from crosstune import cli; sys.argv = ['crosstune', '--help']\n"

@@ -1,7 +1,7 @@
-"""Take pictures of a study's page: its matrix with one cell pointed at, or a figure.
+"""Take pictures of a study's page: its matrix with one cell pointed at, or figures side by side.
 
     python tools/page_picture.py STUDY/report.html docs/images/page.png SOURCE TARGET
-    python tools/page_picture.py STUDY/report.html docs/images/FIGURE.png --figure "ITS TITLE"
+    python tools/page_picture.py STUDY/report.html docs/images/FIGURES.png --figure "A TITLE" ...
 
 Needs chromium and chromedriver. Costs a few seconds.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import base64
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
@@ -21,31 +23,53 @@ WIDTH, SCALE, MARGIN = 1240, 1.25, 24
 OPTIONS = "headless=new no-sandbox disable-gpu no-first-run disable-background-networking".split()
 
 
-def picture(page: Path, *, source: str = "", target: str = "", figure: str = "") -> bytes:
-    """A PNG of the matrix, that cell pointed at, or of the figure with that title."""
+@contextmanager
+def browser() -> Iterator[webdriver.Chrome]:
+    """A browser without a window."""
     options = webdriver.ChromeOptions()
     for option in OPTIONS:
         options.add_argument(f"--{option}")
     driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
     try:
-        size = {"width": WIDTH, "height": 1400, "deviceScaleFactor": SCALE, "mobile": False}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        driver.get(page.resolve().as_uri())
-        if figure:
-            shown = driver.find_element(By.XPATH, f"//h3[.='{figure}']/following-sibling::figure")
-        else:
-            driver.execute_script(FOCUS, source, target)
-            shown = driver.find_element(By.CSS_SELECTOR, "#matrix")
-        box = shown.rect
-        corner = {"x": box["x"] - MARGIN, "y": box["y"] - MARGIN}
-        extent = {side: box[side] + 2 * MARGIN for side in ("width", "height")}
-        clip = corner | extent | {"scale": 1}
-        shot = driver.execute_cdp_cmd(
-            "Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True}
-        )
-        return base64.b64decode(shot["data"])
+        yield driver
     finally:
         driver.quit()
+
+
+def matrix(page: Path, source: str, target: str) -> bytes:
+    """A PNG of the matrix, that cell pointed at."""
+    with browser() as driver:
+        _open(driver, page.resolve().as_uri(), WIDTH)
+        driver.execute_script(FOCUS, source, target)
+        return _shot(driver, "#matrix")
+
+
+def figures(page: Path, titles: Sequence[str], *, across: int) -> bytes:
+    """A PNG of the figures with those titles, as many side by side, on paper's colours."""
+    with browser() as driver:
+        # Figures are drawn for the room they have.
+        _open(driver, page.resolve().as_uri(), WIDTH // across)
+        panels = [driver.execute_script(FIGURE, title) for title in titles]
+        _open(driver, "about:blank", WIDTH)
+        driver.execute_script(SIDE_BY_SIDE, panels, across)
+        return _shot(driver, "main")
+
+
+def _open(driver: webdriver.Chrome, address: str, width: int) -> None:
+    size = {"width": width, "height": 1400, "deviceScaleFactor": SCALE, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    driver.get(address)
+
+
+def _shot(driver: webdriver.Chrome, selector: str) -> bytes:
+    box = driver.find_element(By.CSS_SELECTOR, selector).rect
+    corner = {"x": box["x"] - MARGIN, "y": box["y"] - MARGIN}
+    extent = {side: box[side] + 2 * MARGIN for side in ("width", "height")}
+    clip = corner | extent | {"scale": 1}
+    shot = driver.execute_cdp_cmd(
+        "Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True}
+    )
+    return base64.b64decode(shot["data"])
 
 
 # Headers and cells as a reader finds them: by their text and their place.
@@ -57,6 +81,30 @@ const column = names(table.tHead.rows[0].cells).indexOf(arguments[0]);
 const row = names(Array.from(table.tBodies[0].rows, (row) => row.cells[0])).indexOf(arguments[1]);
 table.tBodies[0].rows[row].cells[column].focus();
 """
+FIGURE = r"""
+const heads = Array.from(document.querySelectorAll("h3"));
+const head = heads.find((head) => head.textContent === arguments[0]);
+if (!head) throw new Error(`no figure is called '${arguments[0]}'`);
+let figure = head.nextElementSibling;
+while (figure.tagName !== "FIGURE") figure = figure.nextElementSibling;
+return [arguments[0], figure.querySelector("svg").outerHTML];
+"""
+SIDE_BY_SIDE = r"""
+const [panels, across] = arguments;
+const main = document.createElement("main");
+main.style = `display: grid; grid-template-columns: repeat(${across}, 1fr); gap: 20px 28px;
+  align-items: start; margin: 16px; font: 15px system-ui, sans-serif; color: #1d2329`;
+for (const [title, svg] of panels) {
+  const panel = document.createElement("section"), head = document.createElement("b");
+  head.textContent = title;
+  const drawn = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
+  drawn.style = "display: block; width: 100%; height: auto; margin-top: 8px";
+  panel.append(head, drawn);
+  main.append(panel);
+}
+document.body.replaceChildren(main);
+document.body.style.background = "#fff";
+"""
 
 
 if __name__ == "__main__":
@@ -65,7 +113,12 @@ if __name__ == "__main__":
     parser.add_argument("picture", type=Path)
     parser.add_argument("source", nargs="?", default="")
     parser.add_argument("target", nargs="?", default="")
-    parser.add_argument("--figure", default="")
+    parser.add_argument("--figure", nargs="+", metavar="TITLE")
+    parser.add_argument("--across", type=int, default=2)
     given = parser.parse_args()
-    made = picture(given.page, source=given.source, target=given.target, figure=given.figure)
+    made = (
+        figures(given.page, given.figure, across=given.across)
+        if given.figure
+        else matrix(given.page, given.source, given.target)
+    )
     given.picture.write_bytes(made)

@@ -238,9 +238,9 @@ app.command("generalization", help="Tell which arm to ship for which use, and ho
 @app.command("abilities")
 def abilities_command(
     file: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="Models down, tasks across.")],
-    names: Annotated[
-        list[str] | None, typer.Option("--task", metavar="NAME", help="A column; may be repeated.")
-    ] = None,
+    task: Annotated[list[str] | None, typer.Option(metavar="NAME", help="May be repeated.")] = None,
+    *,
+    unscaled: Annotated[bool, typer.Option("--unscaled", help="Keep the tasks' units.")] = False,
     rotation: Annotated[
         Literal["none", "varimax", "promax", "oblimin"], typer.Option(help="Of several abilities.")
     ] = "varimax",
@@ -251,7 +251,7 @@ def abilities_command(
     from crosstune.analysis.abilities import abilities_of_file
     from crosstune.report.findings import written
 
-    found = abilities_of_file(file, tasks=names or (), rotation=rotation)
+    found = abilities_of_file(file, tasks=task or (), scale=not unscaled, rotation=rotation)
     print(written(found, table=table, form=form).rstrip("\n"))
 
 

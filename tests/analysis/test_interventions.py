@@ -314,6 +314,17 @@ def test_the_original_has_no_edits_or_the_first_of_them() -> None:
     assert interventions_of(unlike, recipes) == ([], ["b"])
 
 
+def test_two_edits_that_read_alike_are_told_apart() -> None:
+    plain = {"name": "a", "tasks": ["t"]}
+    texts = [
+        plain | {"name": name, "edits": [{"edit": "lengthen", "text": f"{name} {{answer}}"}]}
+        for name in ("up", "down")
+    ]
+    found, _ = interventions_of([plain, *texts], [{"name": "lora"}])
+    assert [each.change for each in found] == ["lengthen (up)", "lengthen (down)"]
+    assert found[0].doing == "(up) lengthening the answers of"
+
+
 def test_recipes_that_differ_in_loss_alone_are_interventions(tmp_path: Path) -> None:
     losses = {"label": {"loss": "label_only"}, "plain": {"loss": "completion"}}
     other = {"longer": {"loss": "completion", "epochs": 9}}

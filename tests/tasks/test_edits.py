@@ -135,6 +135,24 @@ def test_shuffled_labels_are_as_many_and_tell_nothing() -> None:
     assert sum(int(e.references[0].split()[-1]) == int(e.id) for e in texts) < 10
 
 
+@pytest.mark.parametrize("label", ["shuffle_labels", "rename_labels"])
+@pytest.mark.parametrize("length", ["lengthen", {"edit": "shorten", "words": 1}], ids=str)
+def test_labels_change_before_their_lengths(label: Any, length: Any) -> None:
+    first = edited(POOL, edits(label, length), count=90, seed=0)
+    assert first == edited(POOL, edits(length, label), count=90, seed=0)
+    if length == "lengthen":
+        assert all(e.references[0].startswith("Having read") for e in first.examples)
+
+
+def test_labels_that_would_become_one_are_refused() -> None:
+    choices = ("not acceptable", "acceptable")
+    pool = [row(i, i % 2, choices) for i in range(20)]
+    with pytest.raises(InputError, match="edit shorten: two labels would have the same text"):
+        edited(pool, edits({"edit": "shorten", "words": 1, "keep": "end"}), count=9, seed=0)
+    (short,) = {e.choices for e in edited(pool, edits(CHANGES[2]), count=9, seed=0).examples[:1]}
+    assert len({*short}) == 2
+
+
 def test_rows_of_other_choices_get_positions() -> None:
     pool = [row(i, i % 2, (f"a{i}", f"b{i}")) for i in range(50)]
     pool += [row(i, i % 3, (f"a{i}", f"b{i}", f"c{i}")) for i in range(50, 100)]

@@ -146,7 +146,24 @@ def analyze(
 
 
 def edited(store: Store) -> frozenset[str]:
-    """Names of the sources whose rows were changed on purpose, each a near copy of another."""
+    """Names of the sources that are near copies of another one of the study, edited on purpose."""
     study = store.study.get("study")
     sources = study.get("sources", []) if isinstance(study, dict) else []
-    return frozenset(source["name"] for source in sources if source.get("edits"))
+    return frozenset(
+        source["name"] for source in sources if any(is_original(each, source) for each in sources)
+    )
+
+
+def is_original(origin: Mapping[str, Any], source: Mapping[str, Any]) -> bool:
+    """Whether one source of a study is another one before (some of) its edits.
+
+    Example:
+        >>> plain = {"name": "a", "tasks": ["t"]}
+        >>> is_original(plain, {"name": "b", "tasks": ["t"], "edits": [{"edit": "balance"}]})
+        True
+    """
+    before, after = ([*(each.get("edits") or [])] for each in (origin, source))
+    same = all(
+        origin.get(name) == source.get(name) for name in {*origin, *source} - {"name", "edits"}
+    )
+    return same and len(before) < len(after) and before == after[: len(before)]

@@ -230,7 +230,7 @@ def profile(store: Store, matrix: TransferMatrix) -> Analysis:
     where = f" As recipe {recipe} and condition {condition} take them." if len(known) > 1 else ""
     columns = [*dict.fromkeys(column for row in datasets for column in row)]
     language = [column for column in columns if column.startswith("language_")]
-    lengths = [column for column in columns if column.endswith(("_mean", "_median"))]
+    lengths = [column for column in columns if column.endswith(tuple(f"_{v}" for v in _SPREAD))]
     few = [c for c in columns if c not in {*language, *lengths}]
     few += ["prompt_tokens_mean", "answer_tokens_mean"]
     who = ["role", "name"]
@@ -249,7 +249,8 @@ _DATASETS = (
     "A row: a source's training rows, or a target's test rows. entropy in bits; skew: 1 − entropy "
     "/ log2(classes), 0 is balanced; majority: share of the most frequent class."
 )
-_LENGTHS = "Of prompts and of right answers."
+_SPREAD = ("mean", "sd", "q05", "q25", "median", "q75", "q95")
+_LENGTHS = "Of prompts and of right answers: mean, standard deviation, quantiles."
 _LANGUAGE = (
     "Of the prompts, the task's own words among them; `crosstune profile TASK` says what each "
     "feature is."
@@ -286,7 +287,7 @@ def _described(role: str, name: str, told: Profile) -> Facts:
     row: Facts = {"role": role, "name": name} | {key: told[key] for key in same}
     row["classes"] = len(told["labels"]) if told["labels"] else None
     for part, unit, value in product(
-        ("prompt", "answer"), ("tokens", "words", "characters"), ("mean", "median")
+        ("prompt", "answer"), ("tokens", "words", "characters"), _SPREAD
     ):
         row[f"{part}_{unit}_{value}"] = _known(length(told, part, value, unit=unit))
     row["answer_characters_log10"] = float(np.log10(max(length(told, "answer"), 1.0)))

@@ -67,7 +67,7 @@ class Source(BaseModel):
         name: Its word in the matrix.
         tasks: Names of tasks.
         edits: Changes of what they teach, each a name or `{edit: name, …}`: those that choose rows
-            first, then those that change answers.
+            first, then labels, then lengths of answers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,9 +1,9 @@
 """Changes of what a source teaches, one trait at a time, to see what that trait alone causes.
 
 An edit takes other rows (`balance`, `skew`, `subset`) or other answers for the same rows
-(`shorten`, `lengthen`, `shuffle_labels`, `rename_labels`); questions are never touched, and neither
+(`shuffle_labels`, `rename_labels`, `shorten`, `lengthen`); questions are never touched, and neither
 is what targets are asked. Rows are chosen before answers change, so by the task's own labels and
-lengths. All depend on seed and rows alone.
+lengths, and labels change before their lengths. All depend on seed and rows alone.
 """
 
 from __future__ import annotations
@@ -134,13 +134,14 @@ def edited(pool: Sequence[Example], edits: Sequence[Edit], *, count: int, seed: 
 
     Args:
         pool: All training examples of a task.
-        edits: Those that choose rows come first, then those that change answers, each in order.
+        edits: Those that choose rows come first, then those that change labels, then those that
+            change lengths, each in order.
         count: How many are wanted; all where there are fewer.
         seed: Decides which.
 
     Raises:
         InputError: The task has no classes and an edit needs them, a label is not there, no row
-            is left, or two edits set the shares of the classes.
+            is left, two edits set the shares of the classes, or two labels would be one.
 
     Example:
         >>> rows = [
@@ -169,7 +170,7 @@ def edited(pool: Sequence[Example], edits: Sequence[Edit], *, count: int, seed: 
         taken = [row for name, n in quotas.items() for row in _taken(pool, name, n, seed)]
         repeated = sum(max(0, n - classes[name]) for name, n in quotas.items())
         chosen = subset(taken, count, seed=seed)
-    for edit in edits:
+    for edit in sorted(edits, key=lambda edit: isinstance(edit, Shorten | Lengthen)):
         chosen = _rewritten(chosen, edit, seed)
     return Edited(chosen, repeated)
 
@@ -239,9 +240,11 @@ def _rewritten(chosen: tuple[Example, ...], edit: Edit, seed: int) -> tuple[Exam
     match edit:
         case Shorten(words=words, keep=keep):
             part = slice(words) if keep == "begin" else slice(-words, None)
-            return _answered(chosen, lambda answer: " ".join(answer.split()[part]) or answer)
+            return _answered(
+                chosen, edit.edit, lambda answer: " ".join(answer.split()[part]) or answer
+            )
         case Lengthen(text=text):
-            return _answered(chosen, lambda answer: text.replace("{answer}", answer))
+            return _answered(chosen, edit.edit, lambda answer: text.replace("{answer}", answer))
         case RenameLabels():
             names = _names(edit, _classes(chosen, edit.edit))
             return tuple(
@@ -257,7 +260,12 @@ def _rewritten(chosen: tuple[Example, ...], edit: Edit, seed: int) -> tuple[Exam
     return chosen
 
 
-def _answered(chosen: Sequence[Example], answer: Callable[[str], str]) -> tuple[Example, ...]:
+def _answered(
+    chosen: Sequence[Example], edit: str, answer: Callable[[str], str]
+) -> tuple[Example, ...]:
+    labels = {row.choices for row in chosen}
+    if len(labels) == 1 and len({*map(answer, *labels)}) < len(*labels):
+        raise InputError(f"edit {edit}: two labels would have the same text")
     found = []
     for row in chosen:
         right = answer(row.references[0])

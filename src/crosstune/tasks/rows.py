@@ -143,6 +143,7 @@ def _json_rows(path: Path) -> Read:
 
 def _csv_rows(path: Path) -> Read:
     """CSV with a header; every value stays a string, also one that looks like a number."""
+    csv.field_size_limit(2**31 - 1)  # a text may be long
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:

@@ -88,8 +88,9 @@ def test_merges_are_a_tree_of_all_tasks(told: Analysis) -> None:
     assert [row["name"] for row in rows[:COLUMNS]] == TASKS
     joined = [child for row in rows[COLUMNS:] for child in (row["left"], row["right"])]
     assert sorted(joined) == [*range(len(rows) - 1)]
-    first, second = ({row["left"], row["right"]} for row in rows[COLUMNS:][-1:] * 2)
-    assert first == second
+    assert all(row["left"] < i > row["right"] for i, row in enumerate(rows) if i >= COLUMNS)
+    heights = [row["height"] for row in rows[COLUMNS:]]
+    assert heights == sorted(heights)
     # The first join is of the two columns that correlate most.
     correlations = np.corrcoef(two().T) - 2 * np.eye(COLUMNS)
     nearest = set(np.unravel_index(correlations.argmax(), correlations.shape))
@@ -161,6 +162,19 @@ def test_the_fewest_lines_are_left_out() -> None:
     rows, columns = complete_part(known)
     assert np.flatnonzero(~rows).tolist() == [3]
     assert np.flatnonzero(~columns).tolist() == [4]
+
+
+def test_what_is_not_finite_is_not_known() -> None:
+    infinite, unknown = two(), two()
+    infinite[2, 5], unknown[2, 5] = np.inf, np.nan
+    found, expected = (abilities(table, MODELS, TASKS) for table in (infinite, unknown))
+    assert found.left_out == expected.left_out == ("1 column with gaps (t05)",)
+
+
+def test_a_table_of_one_component_has_all_its_tables() -> None:
+    found = abilities_of(np.outer(np.arange(12.0), np.ones(6)), MODELS[:12], TASKS[:6])
+    assert {row["y"] for row in rows_of(found, "biplot")} == {0.0}
+    assert len(rows_of(found, "loadings")) == 6
 
 
 def test_constant_columns_are_left_out_and_named() -> None:
@@ -244,6 +258,7 @@ def test_a_table_is_read_with_its_gaps_counted(tmp_path: Path) -> None:
         ("kind",),
     )
     np.testing.assert_array_equal(read.table, [[1, 2.5], [-0.1, 4]])
+    assert (read.emptiest, read.gaps) == ("b", 1)
     assert read_table(tmp_path / "t.csv").tasks == ("a", "b", "size")
 
 
@@ -282,7 +297,14 @@ def test_a_file_is_analysed_as_its_table(tmp_path: Path) -> None:
     found = abilities_of_file(write(tmp_path / "t.csv", "\n".join(lines)))
     direct = abilities_of(table, MODELS, TASKS)
     assert found.sentences[: len(direct.sentences)] == direct.sentences
-    assert "Left out as they have gaps: 1 model (gap)." in found.sentences
+    assert (
+        "Left out as they have gaps: 1 model (gap); 1 of them in t00, which has most."
+        in found.sentences
+    )
+    words = "All columns of numbers were taken as tasks (t00; t01; t02; t03; t04; t05 and 14 more)"
+    assert f"{words}; naming some (--task) takes these alone." in found.sentences
+    named = abilities_of_file(tmp_path / "t.csv", tasks=TASKS)
+    assert not any("were taken as tasks" in sentence for sentence in named.sentences)
     assert "Columns without numbers, not used: maker." in found.sentences
 
 

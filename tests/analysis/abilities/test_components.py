@@ -152,4 +152,11 @@ def test_a_heywood_case_is_refused() -> None:
         correlations[i, j] = correlations[j, i] = r
     found, why = factors(correlations, 1)
     assert found is None
-    assert "Heywood" in why or "converge" in why
+    assert "a communality of 1 (a Heywood case)" in why
+
+
+def test_what_does_not_converge_is_refused() -> None:
+    # No two factors make four columns all go against each other.
+    found, why = factors(np.full((4, 4), -0.15) + 1.15 * np.eye(4), 2)
+    assert found is None
+    assert why == "factor analysis does not converge"

@@ -19,7 +19,7 @@ from crosstune.analysis.drivers.explanation import (
     explanation,
     importances,
 )
-from crosstune.analysis.drivers.traits import CLASSES, LENGTH, SURFACE
+from crosstune.analysis.drivers.traits import CLASSES, GROUPS, LENGTH, SURFACE, Trait
 
 
 def explained(
@@ -55,6 +55,45 @@ def test_the_question_is_answered(driver: tuple[str, str] | None, answer: str) -
     assert judged[driver[1]]["low"] > 0
     low, high = sorted((judged[HIDDEN]["explained_share"], judged[SURFACE]["explained_share"]))
     assert abs(found.advantage[0]) == pytest.approx(high - low)
+
+
+@pytest.mark.parametrize(
+    ("without", "answer"),
+    [({SURFACE}, "cannot be told"), ({CLASSES, LENGTH}, "cannot be told"), ({LENGTH}, "yes")],
+)
+def test_it_is_not_answered_of_what_was_never_measured(without: set[str], answer: str) -> None:
+    row = {"held_out": "source", "q": 0.01, "p_beyond": 0.01, "importance_share": 0.1}
+    sure = [row | {"group": group} for group in GROUPS if group not in without]
+    sure += [row | {"held_out": "target", "group": group} for group in without]
+    for advantage in ((0.2, 0.1, 0.3), (-0.2, -0.3, -0.1)):
+        told = Explanation(np.ones(5, bool), np.ones(5, bool), [], sure, [], advantage)
+        assert told.unmeasured() == [g for g in (CLASSES, LENGTH, SURFACE) if g in without]
+        assert told.answer() == ("no" if answer == "yes" and advantage[0] < 0 else answer)
+
+
+def test_nothing_is_judged_of_a_side_that_was_not_measured() -> None:
+    gains, traits = simulated(6, 6, driver=None, share=0, seed=1)
+    kept = [t for t in traits if t.group == SURFACE]
+    found = explanation(gains, np.ones((6, 6), dtype=bool), traits=kept)
+    assert HIDDEN not in {row["predictor"] for row in found.judged}
+    assert (found.unmeasured(), found.answer()) == ([CLASSES, LENGTH], "cannot be told")
+
+
+def test_a_trait_of_pairs_that_varies_only_in_gaps_is_dropped() -> None:
+    gains, traits = simulated(7, 6, driver=None, share=0, seed=1)
+    known, values = np.ones((7, 6), dtype=bool), np.zeros((7, 6))
+    np.fill_diagonal(known, val=False)
+    np.fill_diagonal(values, 1.0)
+    kept = [t for t in traits if t.group == SURFACE]
+    found = explanation(gains, known, traits=[*kept, Trait("same", SURFACE, "pair", values)])
+    assert {row["trait"] for row in found.traits} == {trait.name for trait in kept}
+
+
+def test_sums_of_sources_and_targets_have_no_error_to_tell_traits_by() -> None:
+    generator = np.random.default_rng(3)
+    _, traits = simulated(7, 6, driver=None, share=0, seed=1)
+    gains = generator.standard_normal((7, 1)) + generator.standard_normal((1, 6))
+    assert _singly(gains, np.ones((7, 6), dtype=bool), traits[:3]) == []
 
 
 def test_rows_say_what_was_left_out_and_the_best_mean_is_the_measure() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from analysis.drivers.simulated import sides, simulated
+from analysis.drivers.simulated import NOISE, sides, simulated
 from crosstune.analysis.drivers.judging import (
     SUM,
     WITH_TRAITS,
@@ -17,7 +17,7 @@ from crosstune.analysis.drivers.judging import (
     judged,
     judged_pairs,
 )
-from crosstune.analysis.drivers.traits import CLASSES, GROUPS, LENGTH, SURFACE, Side
+from crosstune.analysis.drivers.traits import CLASSES, GROUPS, KIND, LENGTH, SURFACE, Side, Trait
 
 SETS = {"all": GROUPS, "one": (CLASSES,)}
 
@@ -90,6 +90,64 @@ def test_traits_of_pairs_help_where_both_means_are_known() -> None:
     gains, traits = simulated(10, 20, driver=None, share=0, seed=4)
     errors = judged_pairs(sides(gains, traits)[0], seed=0)
     assert abs(explained(errors[WITH_TRAITS], errors[SUM], seed=0)[0]) < 0.05
+
+
+@pytest.mark.parametrize("level", ["source", "pair"])
+def test_a_trait_of_one_source_alone_leaves_the_mixed_model_of_all_others(level: str) -> None:
+    gains, traits = simulated(10, 7, driver=None, share=0, seed=6)
+    kept = [trait for trait in traits if trait.group in (CLASSES, SURFACE)]
+    values = np.zeros((10, 7))
+    values[3 if level == "source" else slice(3)] = 1.0  # of pairs: it has means of rows alone
+    lone = Trait("text", KIND, level, values)  # type: ignore[arg-type]
+    side, without = (sides(gains, of)[0] for of in ([*kept, lone], kept))
+    found, expected = (judged(each, {})["mixed model"] for each in (side, without))
+    assert np.isfinite(found).all()
+    if level == "source":
+        assert found == pytest.approx(expected)
+
+
+def test_where_no_trait_is_left_there_is_no_mixed_model() -> None:
+    gains, _ = simulated(8, 7, driver=None, share=0, seed=6)
+    values = np.zeros((8, 7))
+    values[3] = 1.0
+    assert "mixed model" not in judged(sides(gains, [Trait("a", KIND, "source", values)])[0], {})
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_permutation_is_what_other_units_traits_would_have_given(
+    monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """All parts of it, and with gaps; of a whole and its inverse one is the other backwards."""
+    gains, traits = simulated(9, 7, driver=None, share=0, seed=3)
+    known = np.random.default_rng(0).random(gains.shape) >= share
+    order = np.array([2, 0, 1, 4, 5, 6, 7, 8, 3])
+    found = []
+    for to, back in ((np.arange(9), order), (order, np.argsort(order))):
+        moved = [replace(t, values=t.values[to]) if t.group == CLASSES else t for t in traits]
+        side = Side.of(gains, known, traits=moved, held_out="source")
+        monkeypatch.setattr(Side, "reordered", lambda *_, now=back: now)
+        found.append(importance(side, CLASSES, seed=0, looks=(1,)).importance_share)
+    assert abs(found[0]) > 1e-3
+    assert found[0] == pytest.approx(-found[1])
+
+
+@pytest.mark.parametrize("of", ["targets", "both"])
+def test_rounding_explains_nothing_and_is_not_explained(of: str) -> None:
+    generator = np.random.default_rng(3)
+    gains, traits = simulated(8, 7, driver=None, share=0, seed=3)
+    rows = generator.standard_normal((8, 1)) if of == "both" else np.zeros((8, 1))
+    gains = 0.3 + NOISE * (rows + generator.standard_normal((1, 7)))
+    side = sides(gains, [t for t in traits if t.group in (CLASSES, SURFACE)])[0]
+    errors = judged_pairs(side, seed=0)
+    assert errors[SUM].max() == 0
+    assert explained(errors[WITH_TRAITS], errors[SUM], seed=0) == (0, 0, 0)
+    if of == "targets":
+        found = judged(side, {"all": GROUPS})
+        mean = found["mean of the target"]
+        assert mean.max() == 0
+        assert explained(found["grand mean"], mean, seed=0) == (0, 0, 0)
+        test = importance(side, SURFACE, seed=0, looks=(9,))
+        assert (test.p, test.p_beyond, test.importance_share) == (1, 1, 0)
 
 
 def test_explained_is_nothing_against_itself() -> None:

@@ -102,6 +102,25 @@ def test_nothing_is_said_of_chance(tmp_path: Path) -> None:
     assert "with 8 sources, of their own traits only very strong ones show" in analysis.sentences[1]
 
 
+def test_one_source_of_text_and_targets_of_choices_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    some = profiles()
+    some["source", "s0"] = told(kind="text", answer=40.0, language={"mtld": 50.0})
+    analysis = drivers(*written(MADE, tmp_path / "study", some))
+    assert [table.name for table in analysis.tables] == ["judged", "groups", "traits"]
+
+
+def test_what_was_not_measured_is_named(tmp_path: Path) -> None:
+    some = {
+        spot: profile | {"answers": ["yes", "no"], "sketches": {"words": [1], "shingles": [1]}}
+        for spot, profile in profiles().items()
+    }
+    for profile in some.values():
+        profile["embedding"] = None
+    first = drivers(*written(MADE, tmp_path / "study", some, longer_is_better)).sentences[0]
+    assert first.endswith("nothing is known that tells sources apart by surface similarity.")
+    assert "similarity cannot be told with 8 sources: nothing" in first
+
+
 @pytest.mark.parametrize("known", [0, 4])
 def test_too_few_sources_are_refused(tmp_path: Path, known: int) -> None:
     some = {

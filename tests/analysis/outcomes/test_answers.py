@@ -70,7 +70,7 @@ def text(spot: tuple[Any, ...]) -> list[Outcome]:
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, TransferMatrix]:
-    """A study of three kinds of targets; a second seed of one model is missing."""
+    """A study of three kinds of targets; a second seed of one cell is missing, so the cell is."""
     rows: dict[str, Callable[[tuple[Any, ...]], list[Outcome]]] = {
         "words": classes,
         "own": own,
@@ -93,7 +93,7 @@ def test_arrays_say_what_the_rows_say(made: tuple[Store, TransferMatrix]) -> Non
     assert [*found] == ["words", "own", "text"]
     for row in matrix.rows:
         each = found[row.target]
-        if row.status != "done":
+        if (row.source, row.target) == ("b", "words"):
             assert (row.source, row.recipe, row.seed) not in each.tuned
             continue
         for file, given in (
@@ -118,7 +118,7 @@ def test_arrays_say_what_the_rows_say(made: tuple[Store, TransferMatrix]) -> Non
                 assert [each.classes[c] for c in given.answer] == [o.answer for o in outcomes]
             else:
                 assert given.answer.tolist() == [int(row.argmax()) for row in sums]
-    assert len(found["words"].tuned) == 3
+    assert len(found["words"].tuned) == 2
     assert len(found["own"].tuned) == 4
 
 

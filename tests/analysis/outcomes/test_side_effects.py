@@ -17,6 +17,7 @@ from crosstune.analysis.generalization import generalization
 from crosstune.analysis.outcomes.summaries import Counts, change, lengths
 from crosstune.analysis.side_effects import asymmetry, length_pull, side_effects
 from crosstune.analysis.side_effects.harm import by_source
+from crosstune.results.inference import moderated_variances
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.store import Store
 from crosstune.tasks.profile import EDGES
@@ -184,6 +185,23 @@ def test_of_symmetric_tasks_few_are_said_to_be_asymmetric() -> None:
     assert np.mean(hits) >= 0.945
 
 
+def test_models_that_a_seed_moves_unequally_are_not_said_to_be_asymmetric() -> None:
+    draw, claims = np.random.default_rng(1), []
+    names = [f"t{i}" for i in range(6)]
+    for _ in range(150):
+        spread = {name: draw.choice([0.01, 0.2]) for name in names}
+        spots = [(a, b) for a in names for b in names if a != b]
+        seeds = np.array([draw.normal(0, spread[a], 2) for a, _ in spots])
+        known = moderated_variances(seeds.var(axis=1, ddof=1), freedom=1)[0]
+        cells = [
+            cell(a, b, draw.normal(0, 0.03) + own.mean(), 0.03, seeds=2, seeds_error=error)
+            for (a, b), own, error in zip(spots, seeds, np.sqrt(known / 2), strict=True)
+        ]
+        told = asymmetry(cells, dict(zip(names, names, strict=True)))
+        claims.append(any(row["q"] < 0.05 for row in told))
+    assert np.mean(claims) <= 0.08
+
+
 def test_labels_written_for_text_are_those_of_generalization(tmp_path: Path) -> None:
     spots = [("mood", "plain", 0, "zero", target) for target in ("a", "b")]
     made = MADE.changed(
@@ -212,7 +230,8 @@ def counts(texts: np.ndarray, base: np.ndarray | None = None) -> Counts:
     longer = None if base is None else change(np.log1p(texts) - np.log1p(base))
     middle = float(np.median(texts))
     pooled = lengths(texts.ravel())
-    return Counts(len(texts), 0.0, None, None, pooled, middle, longer=longer)
+    error = float(np.log1p(texts).mean(axis=0).std() / np.sqrt(texts.shape[1]))
+    return Counts(len(texts), 0.0, None, None, pooled, middle, error, longer=longer)
 
 
 def test_the_pull_is_where_the_length_went_between_base_and_source() -> None:
@@ -234,15 +253,16 @@ def test_the_pull_is_where_the_length_went_between_base_and_source() -> None:
     assert length_pull(counts(half, base), counts(base), near, examples=240) is None
 
 
-def test_the_interval_of_a_pull_holds_the_truth() -> None:
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_the_interval_of_a_pull_holds_the_truth(seeds: int) -> None:
     draw, hits = np.random.default_rng(2), []
     for _ in range(400):
         pull, n = draw.uniform(-0.2, 1.1), 150
         latent = draw.normal(3.5, 0.6, n)
         base = np.exp(latent)
-        tuned = np.exp(latent + pull * 1.2 + draw.normal(0, 0.5, n))
+        tuned = np.exp(latent + pull * 1.2 + draw.normal(0, 0.5, (seeds, n)))
         source = np.exp(draw.normal(4.7, 0.6, 200))
-        texts = [np.rint(each).astype(int) for each in (tuned[None], base[None], source)]
+        texts = [np.rint(each).astype(int) for each in (tuned, base[None], source)]
         ends = length_pull(
             counts(texts[0], texts[1]), counts(texts[1]), lengths(texts[2]).tolist(), examples=n
         )
@@ -280,7 +300,10 @@ def test_pulled_lengths_and_drawn_classes_are_found(tmp_path: Path) -> None:
 def test_edited_sources_are_left_out(tmp_path: Path) -> None:
     store, _ = MADE.changed(ranked=judged).write(tmp_path, level({("b", "c"): -0.5}))
     study = json.loads((tmp_path / "study.json").read_text())
-    study["study"]["sources"][2]["edits"] = [{"edit": "balance"}]
+    sources = study["study"]["sources"]
+    edits = {"edits": [{"edit": "balance"}]}
+    sources[1] |= edits  # of a task that is no source without edits, so no copy
+    sources[2] |= edits | {"tasks": sources[0]["tasks"]}
     (tmp_path / "study.json").write_text(json.dumps(study))
     store = Store(tmp_path)
     analysis = side_effects(store, TransferMatrix.of(store))
@@ -301,6 +324,10 @@ def test_missing_cells_stay_missing_and_are_told(tmp_path: Path) -> None:
     analysis = found(MADE.changed(seeds=(0, 1), missing=frozenset(gaps)), tmp_path)
     told = {row["source"]: row for row in rows(analysis, "sources")}
     assert {name: row["unknown"] for name, row in told.items()} == {"a": 1, "b": 2, "mood": 1}
+    unknown = {"relation": "cross-task", "recipe": "r", "condition": "c", "gain": None, "q": None}
+    known = unknown | {"gain": 0.1, "q": 0.9}
+    order = [{"source": "x", "target": "t"} | unknown, {"source": "y", "target": "t"} | known]
+    assert [row["source"] for row in by_source(order, [])] == ["y", "x"]
     assert "4 cells more lack scores" in analysis.sentences[0]
     assert not any("One seed" in sentence for sentence in analysis.sentences)
     pairs = {(row["source"], row["target"]) for row in rows(analysis, "forgetting")}

@@ -84,6 +84,7 @@ def test_all_faulty_rows_are_told(tmp_path: Path) -> None:
         '{"text": "a", "label": {}}',
         '{"text": "\\ud800", "label": "b"}',
         '{"text": "a", "label": []}',
+        '{"text": "a", "label": NaN}',
         '{"text": "a", "labels": "b"}',
     ]
     path.write_text("\n".join(lines), "utf-8")
@@ -94,8 +95,7 @@ def test_all_faulty_rows_are_told(tmp_path: Path) -> None:
     start = "rows.jsonl, line "
     assert [problem.split(": ")[0].removeprefix(start) for problem in error.problems] == [
         *"345678",
-        "9",
-        "10",
+        *("9", "10", "11"),
     ]
     told = [problem.split(": ", 1)[1] for problem in error.problems]
     assert told[0] == "the field 'label' is missing (fields: text)"
@@ -104,8 +104,8 @@ def test_all_faulty_rows_are_told(tmp_path: Path) -> None:
     assert told[3] == "the field 'text' is empty"
     assert told[4] == "the field 'label' is no text"
     assert "surrogates not allowed" in told[5]
-    assert told[6] == "the field 'label' is empty"
-    assert told[7].endswith("(fields: text, labels). Did you mean 'labels'?")
+    assert told[6] == told[7] == "the field 'label' is empty"
+    assert told[8].endswith("(fields: text, labels). Did you mean 'labels'?")
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,12 @@ def test_files_that_cannot_be_used(
     with pytest.raises(InputError) as caught:
         [*file_texts(path)]
     assert told in str(caught.value)
+
+
+def test_a_field_of_a_table_may_be_long(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"text,label\n{'a' * 200_000},b\n")
+    assert [len(text.prompt) for text in file_texts(path)] == [200_000]
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])

@@ -37,7 +37,7 @@ def abilities_of(
     """Abilities of any table of models × tasks.
 
     Args:
-        table: Scores or gains; NaN where not known.
+        table: Scores or gains; what is not finite is not known.
         models: Names of the rows, each once.
         tasks: Names of the columns, each once.
         families: Of the tasks, for proposing names.
@@ -93,7 +93,15 @@ def abilities_of_file(
     told = []
     if read.left_out:
         gaps = counted(len(read.left_out), "model")
-        told.append(f"Left out as they have gaps: {gaps} ({listed([*read.left_out])}).")
+        told.append(
+            f"Left out as they have gaps: {gaps} ({listed([*read.left_out])}); "
+            f"{read.gaps:,} of them in {read.emptiest}, which has most."
+        )
+    if not tasks:
+        told.append(
+            f"All columns of numbers were taken as tasks ({listed([*read.tasks])}); "
+            "naming some (--task) takes these alone."
+        )
     if read.texts:
         told.append(f"Columns without numbers, not used: {listed([*read.texts])}.")
     return replace(made, sentences=(*made.sentences, *told))

@@ -93,7 +93,7 @@ def abilities(
     in five of each remain; else nothing is said.
 
     Args:
-        table: Rows × columns, NaN where not known.
+        table: Rows × columns; what is not finite is not known.
         rows: Names.
         columns: Names.
         families: Of the columns, for proposing names.
@@ -105,7 +105,7 @@ def abilities(
     """
     down = sorted(range(len(rows)), key=rows.__getitem__)
     across = sorted(range(len(columns)), key=columns.__getitem__)
-    table = table[down][:, across]
+    table = np.where(np.isfinite(table), table, np.nan)[down][:, across]
     luck = None if noise is None else noise[down][:, across]
     kept_rows, kept_columns = complete_part(~np.isnan(table))
     names, tasks = [rows[i] for i in down], [columns[i] for i in across]

@@ -26,6 +26,8 @@ class Scores(NamedTuple):
         tasks: Names of the columns.
         left_out: Models with a gap.
         texts: Columns that hold no numbers.
+        emptiest: The task with most gaps, the first one of several.
+        gaps: How many it has.
     """
 
     table: np.ndarray
@@ -33,6 +35,8 @@ class Scores(NamedTuple):
     tasks: tuple[str, ...]
     left_out: tuple[str, ...]
     texts: tuple[str, ...]
+    emptiest: str
+    gaps: int
 
 
 def read_table(path: Path | str, *, tasks: Sequence[str] = ()) -> Scores:
@@ -72,7 +76,8 @@ def read_table(path: Path | str, *, tasks: Sequence[str] = ()) -> Scores:
     if not taken:
         raise InputError(f"{path} has no column of numbers after the first one, which names models")
     whole = np.array([columns[name] for name in taken], dtype=np.float64).T
-    known = np.logical_not(np.isnan(whole).any(axis=1))
+    gaps = np.isnan(whole)
+    known, by_task = ~gaps.any(axis=1), gaps.sum(axis=0)
     names = [row[0] for row in rows]
     return Scores(
         whole[known],
@@ -80,6 +85,8 @@ def read_table(path: Path | str, *, tasks: Sequence[str] = ()) -> Scores:
         tuple(taken),
         tuple(name for name, its in zip(names, known, strict=True) if not its),
         tuple(name for name in texts if name not in taken),
+        taken[by_task.argmax()],
+        int(by_task.max()),
     )
 
 

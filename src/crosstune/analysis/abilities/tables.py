@@ -236,7 +236,10 @@ def _merges(arm: str, found: Abilities, *, first: int) -> list[Facts]:
 def _biplot(arm: str, found: Abilities, words: Words, *, scale: bool) -> list[Facts]:
     """Rows by their scores, columns by their loadings, drawn out to reach as far."""
     first = components(found.table, scale=scale)
-    scores, loadings = first.scores[:, :2], first.loadings[:, :2]
+    # There may be one component alone.
+    scores, loadings = (
+        np.pad(part, ((0, 0), (0, 1)))[:, :2] for part in (first.scores, first.loadings)
+    )
     stretch = np.abs(scores).max() / np.abs(loadings).max()
     return [
         {"arm": arm, "name": name, "kind": kind, "x": float(x), "y": float(y)}

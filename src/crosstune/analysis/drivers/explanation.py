@@ -15,15 +15,16 @@ from jaxtyping import Bool, Float
 
 from crosstune.analysis.drivers.judging import (
     LOOKS,
-    RESAMPLES,
+    ROUNDING,
     SUM,
     Errors,
     explained,
     importance,
     judged,
     judged_pairs,
+    share_of,
 )
-from crosstune.analysis.drivers.regression import filled, mixed
+from crosstune.analysis.drivers.regression import additive, filled, mixed
 from crosstune.analysis.drivers.traits import CLASSES, GROUPS, LENGTH, SURFACE, Side, Trait, usable
 from crosstune.analysis.findings import Facts
 from crosstune.results.inference import q_values
@@ -61,12 +62,23 @@ class Explanation:
         """Groups that matter when such units are left out, the most important first."""
         return claimed([row for row in self.groups if row["held_out"] == held_out])
 
+    def unmeasured(self) -> list[str]:
+        """Of the groups in question those that tell no source from another."""
+        there = {row["group"] for row in self.groups if row["held_out"] == "source"}
+        return [group for group in (CLASSES, LENGTH, SURFACE) if group not in there]
+
+    def askable(self) -> bool:
+        """Whether something of either side is known, so that they can be compared."""
+        gone = self.unmeasured()
+        return SURFACE not in gone and len(gone) < 2
+
     def answer(self) -> Literal["yes", "no", "cannot be told"]:
         """Whether class distributions and answer lengths explain more than surface similarity.
 
         Only groups that matter beyond chance are believed, so that permutations guard the answer.
+        What one side would explain is not known where nothing of it was measured.
         """
-        found = self.claimed("source")
+        found = self.claimed("source") if self.askable() else []
         _, low, high = self.advantage
         if low > 0 and {CLASSES, LENGTH} & {*found}:
             return "yes"
@@ -101,21 +113,22 @@ def explanation(
     sources, targets = enough(known)
     if min(sources.sum(), targets.sum()) < LEAST:
         raise ValueError(f"fewer than {LEAST} sources or targets have enough known gains")
-    traits = usable(traits, sources, targets)
+    known = known[sources][:, targets]
+    traits = usable(traits, sources, targets, known)
     if not traits:
         raise ValueError("no trait varies")
-    known = known[sources][:, targets]
     gains = np.where(known, gains[sources][:, targets], np.nan)
     if not np.ptp(gains[known]):
         raise ValueError("all gains are the same")
     there = [group for group in GROUPS if any(trait.group == group for trait in traits)]
-    sets = {EVERYTHING: there, HIDDEN: [CLASSES, LENGTH], **{group: [group] for group in there}}
+    hidden = {HIDDEN: [CLASSES, LENGTH]} if {CLASSES, LENGTH} & {*there} else {}
+    sets = {EVERYTHING: there, **hidden, **{group: [group] for group in there}}
     sides = [
         Side.of(gains, known, traits=traits, held_out=held_out, families=[*compress(of, used)])
         for held_out, of, used in zip(_SIDES, families, (sources, targets), strict=True)
     ]
     rows: list[Facts] = []
-    errors = {side.held_out: judged(side, sets | {SURFACE: [SURFACE]}) for side in sides}
+    errors = {side.held_out: judged(side, sets) for side in sides}
     for held_out, found in errors.items():
         rows += _judged(found, held_out, means=[*found][:2], count=int(known.sum()), seed=seed)
     found = judged_pairs(sides[0], seed=seed)
@@ -183,11 +196,8 @@ def _judged(
 
 def _advantage(errors: Errors, *, seed: int) -> tuple[float, float, float]:
     """Difference of what two sets explain of the same left-out sources, and its interval."""
-    mean, gap = errors["mean of the target"], errors[SURFACE] - errors[HIDDEN]
-    drawn = np.random.default_rng(seed).integers(len(mean), size=(RESAMPLES, len(mean)))
-    shares = gap[drawn].sum(axis=1) / np.maximum(mean[drawn].sum(axis=1), 1e-300)
-    low, high = np.quantile(shares, (0.025, 0.975))
-    return float(gap.sum() / max(mean.sum(), 1e-300)), float(low), float(high)
+    mean = errors["mean of the target"]
+    return share_of(errors.get(SURFACE, mean) - errors.get(HIDDEN, mean), mean, seed=seed)
 
 
 def _singly(
@@ -197,10 +207,13 @@ def _singly(
 ) -> list[Facts]:
     """The mixed model with one trait at a time, in gain per standard deviation of the trait.
 
-    A gap that was filled has no error of its own: errors are those of the known gains alone.
+    A gap that was filled has no error of its own: errors are those of the known gains alone. Gains
+    that are sums of a source's and a target's part have no error at all, and are not asked.
     """
     worth = np.sqrt(known.size / known.sum())
     gains = filled(gains, known)
+    if np.square(gains - additive(gains)).sum() <= ROUNDING * np.square(gains).sum():
+        return []
     sizes = dict(zip(("source", "target"), gains.shape, strict=True))
     sizes["pair"] = min(gains.shape)
     rows: list[Facts] = []

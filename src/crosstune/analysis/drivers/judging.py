@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
 from crosstune.analysis.drivers.regression import (
@@ -30,16 +30,21 @@ RESAMPLES = 2000
 MIXED, SUM, WITH_TRAITS = "mixed model", "sum of both means", "sum of both means and traits"
 OF_PAIRS = ("mean of the source", "mean of the target", SUM, WITH_TRAITS)
 _FOLDS = 10
+ROUNDING = 1e-12
+"""Of the squared gains: squares below this share are rounding."""
 
 Errors = dict[str, Float[np.ndarray, " units"]]
 """Summed squared errors of the known gains of each unit, by predictor."""
 
 
 def _parted(gains: Float[np.ndarray, "units others"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means of the others, of the units about these, and what is left."""
-    middle = gains.mean(axis=0)
+    """Means of the others, of the units about these, and what is left; rounding is 0."""
+    middle, least = gains.mean(axis=0), ROUNDING * np.square(gains).sum()
     means = (gains - middle).mean(axis=1)
-    return middle, means, gains - middle - means[:, None]
+    rest = gains - middle - means[:, None]
+    means *= len(middle) * np.square(means).sum() > least
+    rest *= np.square(rest).sum() > least
+    return middle, means, rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +98,29 @@ def importance(side: Side, group: str, *, seed: int, looks: Sequence[int] = LOOK
     _, means, rest = _parted(filled(side.gains, side.known))
     units, others = rest.shape
     generator = np.random.default_rng(seed)
-    orders, of_pairs = np.arange(units)[None], np.zeros(0)
-    mine, shared = side.own_groups == group, (side.pair_groups == group).any()
-    beyond = _unexplained(side.own[:, ~mine], means)
-    for draws in looks:
-        more = [side.reordered(generator) for _ in range(draws + 1 - len(orders))]
-        orders = np.concatenate([orders, more])
-        new = orders[len(of_pairs) if shared else len(orders) :]
-        saved = [ridge_of_pairs(side.permuted(order, group), rest).saved for order in new]
-        of_pairs = np.append(of_pairs, saved) if shared else np.zeros(len(orders))
-        of_means, of_beyond = (
-            others * (errors[-1] - errors.min(axis=0))
-            for what in (means, beyond)
-            for errors in [np.square(left_out(side.own[:, mine], what[orders])).sum(axis=2)]
-        )
+    only, pairs, shared = side.of_groups([group]), side.pairs.copy(), side.pair_groups == group
+    both = np.stack([means, _unexplained(side.own[:, side.own_groups != group], means)])
+
+    def saved(order: Int[np.ndarray, " units"]) -> list[float]:
+        """What the group takes away of the means, of what others leave of these, of the rest."""
+        part = only.permuted(order)
+        errors = np.square(left_out(part.own, both)).sum(axis=2)
+        pairs[:, :, shared] = part.pairs
+        of_pairs = ridge_of_pairs(pairs, rest).saved if shared.any() else 0.0
+        return [*(others * (errors[-1] - errors.min(axis=0))), of_pairs]
+
+    draws = [saved(np.arange(units))]
+    for look in looks:
+        draws += [saved(side.reordered(generator)) for _ in range(look + 1 - len(draws))]
+        of_means, of_beyond, of_pairs = np.transpose(draws)
         p, p_beyond = (_combined(np.stack([part, of_pairs])) for part in (of_means, of_beyond))
         if p > OPEN:
             break
     whole = (others * np.square(means).sum() + np.square(rest).sum()) * (units / (units - 1)) ** 2
-    shares = (of_means + of_pairs) / whole
+    shares = _share(of_means + of_pairs, np.full(len(draws), whole))
     shares -= shares[1:].mean()
     low, high = np.quantile(shares[1:], (0.025, 0.975))
-    value, count = float(shares[0]), len(orders) - 1
+    value, count = float(shares[0]), len(draws) - 1
     return Importance(side.held_out, group, value, float(low), float(high), p, p_beyond, count)
 
 
@@ -149,12 +155,13 @@ def judged(side: Side, sets: Mapping[str, Sequence[str]]) -> Errors:
 
     Returns:
         By predictor: `grand mean`, `mean of the target` (or `source`), those of `sets`, and
-        `mixed model` where there are enough units: the first principal component of each group.
+        `mixed model` where there are enough units: the first principal component of each group,
+        but for those that the rest of the units does not tell apart when one is left out.
     """
     units = len(side.gains)
     other = {"source": "mean of the target", "target": "mean of the source"}[side.held_out]
-    components = _components(side)
-    fits_mixed = _of_units(components) + 3 < units
+    components = _apart(_components(side))
+    fits_mixed = components.size > 0 and _of_units(components) + 3 < units
     names = ["grand mean", other, *sets, *([MIXED] if fits_mixed else [])]
     errors = {name: np.zeros(units) for name in names}
     for u in range(units):
@@ -176,7 +183,7 @@ def judged(side: Side, sets: Mapping[str, Sequence[str]]) -> Errors:
             told[MIXED] = model.intercept + components[u] @ model.coefficients + model.columns
         for name, values in told.items():
             errors[name][u] = np.square(truth - values)[known].sum()
-    return errors
+    return _without_rounding(errors, side)
 
 
 def _components(side: Side) -> Float[np.ndarray, "units others components"]:
@@ -192,6 +199,25 @@ def _components(side: Side) -> Float[np.ndarray, "units others components"]:
             component = flat @ np.linalg.eigh(flat.T @ flat)[1][:, -1]
             found.append(component.reshape(units, others))
     return np.stack(found, axis=2) if found else np.zeros((units, others, 0))
+
+
+def _apart(
+    components: Float[np.ndarray, "units others components"],
+) -> Float[np.ndarray, "units others kept"]:
+    """Those that vary, and are no mixture of those before them, whichever unit is left out."""
+    units, others, count = components.shape
+    centred = components - components.mean(axis=(0, 1))
+    centred = centred / np.maximum(np.sqrt(np.square(centred).mean(axis=(0, 1))), 1e-9)
+    squares, sums = centred.transpose(0, 2, 1) @ centred, centred.sum(axis=1)
+    outer = sums[:, :, None] * sums[:, None] / ((units - 1) * others)
+    left = squares.sum(axis=0) - squares - outer  # all sums are 0 before one is left out
+    kept: list[int] = []
+    for new in range(count):
+        tried = [*kept, new]
+        roots = np.linalg.eigvalsh(left[:, tried][:, :, tried])
+        if roots.min() > 1e-9 * units * others:
+            kept = tried
+    return components[:, :, kept]
 
 
 def _of_units(components: Float[np.ndarray, "units others components"]) -> int:
@@ -221,7 +247,13 @@ def judged_pairs(side: Side, *, seed: int) -> Errors:
         for name, value in zip(told, values, strict=True):
             told[name][out] = value[out]
     squared = {name: np.square(side.gains - values) for name, values in told.items()}
-    return {name: np.where(side.known, s, 0.0).sum(axis=1) for name, s in squared.items()}
+    errors = {name: np.where(side.known, s, 0.0).sum(axis=1) for name, s in squared.items()}
+    return _without_rounding(errors, side)
+
+
+def _without_rounding(errors: Errors, side: Side) -> Errors:
+    least = ROUNDING * np.square(side.gains[side.known]).sum()
+    return {name: np.where(found > least, found, 0.0) for name, found in errors.items()}
 
 
 def explained(
@@ -231,9 +263,22 @@ def explained(
 
     Returns:
         1 − the ratio of the sums; and the 95 % interval by bootstrap over units, which is too
-        narrow for fewer than about ten.
+        narrow for fewer than about ten. 0 where there is no error to take away.
     """
-    chosen = np.random.default_rng(seed).integers(len(errors), size=(RESAMPLES, len(errors)))
-    whole = np.maximum(against[chosen].sum(axis=1), 1e-300)
-    low, high = np.quantile(1 - errors[chosen].sum(axis=1) / whole, (0.025, 0.975))
-    return float(1 - errors.sum() / max(against.sum(), 1e-300)), float(low), float(high)
+    return share_of(against - errors, against, seed=seed)
+
+
+def share_of(
+    part: Float[np.ndarray, " units"], whole: Float[np.ndarray, " units"], *, seed: int
+) -> tuple[float, float, float]:
+    """Ratio of the sums, and its 95 % interval by bootstrap over units."""
+    chosen = np.random.default_rng(seed).integers(len(part), size=(RESAMPLES, len(part)))
+    shares = _share(part[chosen].sum(axis=1), whole[chosen].sum(axis=1))
+    low, high = np.quantile(shares, (0.025, 0.975))
+    return float(_share(part.sum(), whole.sum())), float(low), float(high)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Their ratio; 0 of nothing."""
+    some = whole > 0
+    return np.where(some, part / np.where(some, whole, 1.0), 0.0)

@@ -6,6 +6,7 @@ Costs some seconds for each recipe and condition of 50 sources × 100 targets.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -146,11 +147,19 @@ def _explained(grid: Grid, datasets: Datasets, *, without: frozenset[str]) -> Ex
             f"and are no edits; {LEAST} of each are needed"
         )
     part = np.ix_(rows, columns)
-    known = grid.known[part] & (grid.relation[part] != "same task")
-    traits = measured(
+    same = grid.relation[part] == "same task"
+    known = grid.known[part] & ~same
+    found = measured(
         {grid.sources[s]: datasets.sources[grid.sources[s]] for s in rows},
         {grid.targets[t]: datasets.targets[grid.targets[t]] for t in columns},
     )
+    # How a task is like itself is no trait that permutations may give to another pair.
+    traits = [
+        replace(trait, values=np.where(same, np.nan, trait.values))
+        if trait.level == "pair"
+        else trait
+        for trait in found
+    ]
     families = (
         [_family(grid.source_families[s], grid.sources[s]) for s in rows],
         [_family((grid.target_families[t],), grid.targets[t]) for t in columns],
@@ -171,6 +180,9 @@ def _sentences(found: Explanation) -> Iterator[str]:
         f"{points(value)} % of the squared error of left-out sources "
         f"(95 % interval {points(low)} to {points(high)})"
     )
+    if gone := found.unmeasured():
+        why = f"nothing is known that tells sources apart by {listed(gone)}"
+        told = f"{told}; {why}" if found.askable() else why
     subject = "Class distributions and answer lengths explain"
     match found.answer():
         case "yes":

@@ -43,15 +43,20 @@ def usable(
     traits: Sequence[Trait],
     sources: Bool[np.ndarray, " sources"],
     targets: Bool[np.ndarray, " targets"],
+    known: Bool[np.ndarray, "used_sources used_targets"],
 ) -> list[Trait]:
-    """The traits of these sources and targets that are mostly known and vary; gaps get the mean."""
+    """The traits of these sources and targets that are mostly there and vary; gaps get the mean.
+
+    A trait of pairs must vary among those whose gain is known.
+    """
     found = []
     for trait in traits:
         values = trait.values[sources][:, targets]
-        known = np.isfinite(values)
-        if known.mean() > 0.5:
-            values = np.where(known, values, values[known].mean())
-            if np.ptp(values) > 1e-9 * (1 + np.abs(values).max()):
+        there = np.isfinite(values)
+        if there.mean() > 0.5:
+            values = np.where(there, values, values[there].mean())
+            seen = values[known] if trait.level == "pair" else values
+            if np.ptp(seen) > 1e-9 * (1 + np.abs(seen).max()):
                 found.append(replace(trait, values=values))
     return found
 
@@ -64,9 +69,12 @@ class Side:
         held_out: What the units are.
         gains: Those not known are NaN.
         known: Whether a gain is known, and counts.
+        alone: Traits of a unit, as they are.
+        whole: Traits of a pair, as they are, where gains are not known too.
         own: Traits of a unit, and the means over the others of what is a trait of a pair; centred,
             with standard deviation 1.
-        pairs: Traits of a pair without their means of rows and columns; their mean square is 1.
+        pairs: Traits of a pair without their means of rows and columns, and 0 where gains are not
+            known; their mean square is 1.
         own_groups: Of each trait in `own`.
         pair_groups: Of each trait in `pairs`.
         families: Number of each unit's family.
@@ -75,6 +83,8 @@ class Side:
     held_out: Literal["source", "target"]
     gains: Float[np.ndarray, "units others"]
     known: Bool[np.ndarray, "units others"]
+    alone: Float[np.ndarray, "units alone"]
+    whole: Float[np.ndarray, "units others pairs"]
     own: Float[np.ndarray, "units own"]
     pairs: Float[np.ndarray, "units others pairs"]
     own_groups: np.ndarray
@@ -102,21 +112,19 @@ class Side:
         mine = [trait for trait in traits if trait.level == held_out]
         shared = [trait for trait in traits if trait.level == "pair"]
         gains, known = turned(gains), turned(known)
-        own = np.zeros((len(known), 0))
-        pairs = np.zeros((*known.shape, 0))
-        if mine:
-            own = np.stack([turned(trait.values)[:, 0] for trait in mine], axis=1)
-        if shared:
-            pairs = filled(np.stack([turned(trait.values) for trait in shared], axis=2), known)
-            own = np.concatenate([own, pairs.mean(axis=1)], axis=1)
-            pairs = pairs - additive(pairs)
-        own = own - own.mean(axis=0)
+        alone = np.zeros((len(known), len(mine)))
+        whole = np.zeros((*known.shape, len(shared)))
+        for i, trait in enumerate(mine):
+            alone[:, i] = turned(trait.values)[:, 0]
+        for i, trait in enumerate(shared):
+            whole[:, :, i] = turned(trait.values)
         return cls(
             held_out,
             np.where(known, gains, np.nan),
             known,
-            own / _sizes(own),
-            pairs / _sizes(pairs),
+            alone,
+            whole,
+            *_ready(alone, whole, known),
             np.array([trait.group for trait in mine + shared], dtype=object),
             np.array([trait.group for trait in shared], dtype=object),
             codes(families or range(len(known))),
@@ -134,17 +142,23 @@ class Side:
         own, pairs = np.isin(self.own_groups, groups), np.isin(self.pair_groups, groups)
         return replace(
             self,
+            alone=self.alone[:, own[: self.alone.shape[1]]],
+            whole=self.whole[:, :, pairs],
             own=self.own[:, own],
             pairs=self.pairs[:, :, pairs],
             own_groups=self.own_groups[own],
             pair_groups=self.pair_groups[pairs],
         )
 
-    def permuted(
-        self, order: Int[np.ndarray, " units"], group: str
-    ) -> Float[np.ndarray, "units others pairs"]:
-        """Traits of the pairs with this group's given to other units, as whole rows."""
-        return np.where(self.pair_groups == group, self.pairs[order], self.pairs)
+    def permuted(self, order: Int[np.ndarray, " units"]) -> Side:
+        """The traits of unit order[i] given to unit i as whole rows, the gains left as they are.
+
+        What is done to traits because of gaps is done anew, else those of the pairs with a known
+        gain would not be like the ones that were there.
+        """
+        alone, whole = self.alone[order], self.whole[order]
+        own, pairs = _ready(alone, whole, self.known)
+        return replace(self, alone=alone, whole=whole, own=own, pairs=pairs)
 
     def reordered(self, generator: np.random.Generator) -> Int[np.ndarray, " units"]:
         """An order of the units: families of one size change places, and members within each.
@@ -162,6 +176,19 @@ class Side:
             blocks = members[np.argsort(self.families[members], kind="stable")].reshape(-1, size)
             order[blocks] = generator.permuted(generator.permutation(blocks), axis=1)
         return order
+
+
+def _ready(
+    alone: Float[np.ndarray, "units alone"],
+    whole: Float[np.ndarray, "units others pairs"],
+    known: Bool[np.ndarray, "units others"],
+) -> tuple[Float[np.ndarray, "units own"], Float[np.ndarray, "units others pairs"]]:
+    """Traits of units, and of pairs, as a regression takes them: see `Side`."""
+    pairs = filled(whole, known)
+    own = np.concatenate([alone, pairs.mean(axis=1)], axis=1)
+    own = own - own.mean(axis=0)
+    pairs = pairs - additive(pairs)
+    return own / _sizes(own), pairs / _sizes(pairs)
 
 
 def _sizes(values: np.ndarray) -> np.ndarray:

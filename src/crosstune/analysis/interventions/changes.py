@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from crosstune.analysis.findings import is_original
 from crosstune.analysis.generalization.arms import series
 from crosstune.analysis.wording import counted, percent
 
@@ -72,7 +74,7 @@ def interventions_of(
     """
     found, alone = [], []
     for source in sources:
-        near = [each for each in sources if _is_before(each, source)]
+        near = [each for each in sources if is_original(each, source)]
         if near:
             origin = max(near, key=lambda each: (not _edits(each), _edits(each)))
             new, both = source["edits"][_edits(origin) :], (origin["name"], source["name"])
@@ -80,6 +82,7 @@ def interventions_of(
             found.append(_edited(origin["name"], new, ways))
         elif source.get("edits"):
             alone.append(source["name"])
+    found = _told_apart(found)
     plain = [source["name"] for source in sources if not source.get("edits")]
     for losses in series({recipe["name"]: recipe for recipe in recipes}, "loss"):
         first = next((name for loss in _WHOLE for name in losses if losses[name] == loss), None)
@@ -93,14 +96,19 @@ def interventions_of(
     return found, alone
 
 
-def _is_before(origin: Mapping[str, Any], source: Mapping[str, Any]) -> bool:
-    """Whether one source is another one before (some of) its edits."""
-    same = all(
-        origin.get(name) == source.get(name) for name in {*origin, *source} - {"name", "edits"}
-    )
-    count = _edits(origin)
-    beginning = [*(source.get("edits") or [])][:count]
-    return same and count < _edits(source) and [*(origin.get("edits") or [])] == beginning
+def _told_apart(found: list[Intervention]) -> list[Intervention]:
+    """Changes that read alike, such as two texts to lengthen by, told by their edited sources."""
+    alike = Counter((each.source, each.change) for each in found)
+    return [
+        each
+        if alike[each.source, each.change] == 1
+        else replace(
+            each,
+            change=f"{each.change} ({each.ways[0][1][0]})",
+            doing=f"({each.ways[0][1][0]}) {each.doing}",
+        )
+        for each in found
+    ]
 
 
 def _edits(source: Mapping[str, Any]) -> int:

@@ -62,7 +62,7 @@ class Answered:
         references: Characters of the first reference.
         prompt_tokens: Of the prompt.
         base: The bare base's.
-        tuned: By source, recipe and seed; only what is known.
+        tuned: By source, recipe and seed; only of cells that are known, so with all their seeds.
     """
 
     target: str
@@ -101,6 +101,9 @@ def answered(store: Store, matrix: TransferMatrix) -> Iterator[Answered]:
 def _answered(store: Store, rows: Sequence[Row]) -> Answered:
     """Read the base's score of one target and condition, and those of its tuned models."""
     first = rows[0]
+    # As the matrix has it: a cell of which a seed lacks is missing.
+    gaps = {(row.source, row.recipe) for row in rows if row.score is None}
+    rows = [row for row in rows if (row.source, row.recipe) not in gaps]
     columns = ("references", "prompt_tokens")
     base = answers_table(store.outcomes(first.base_key), [first.metric], *columns)
     ids, labels = base["id"], base["label"]
@@ -110,7 +113,7 @@ def _answered(store: Store, rows: Sequence[Row]) -> Answered:
     fixed = _is_fixed(base, truths, ranked=ranked) if written else False
     files = {first.base_key: base}
     for row in rows:
-        if row.score is not None and row.key not in files:
+        if row.key not in files:
             files[row.key] = answers_table(store.outcomes(row.key), [row.metric])
             if not files[row.key]["id"].equals(ids):
                 raise other_examples(row.source, row.target, row.key)
@@ -142,11 +145,7 @@ def _answered(store: Store, rows: Sequence[Row]) -> Answered:
         references=_characters(truths),
         prompt_tokens=base["prompt_tokens"].to_numpy(),
         base=given[first.base_key],
-        tuned={
-            (row.source, row.recipe, row.seed): given[row.key]
-            for row in rows
-            if row.score is not None
-        },
+        tuned={(row.source, row.recipe, row.seed): given[row.key] for row in rows},
     )
 
 

@@ -233,7 +233,8 @@ def _moved(shifts: Sequence[Shift]) -> tuple[float, float]:
 
 
 _NOTE = (
-    "A row: one class in one cell, the seeds pooled; the cells whose answers moved most come first"
+    "A row: one class in one cell, the seeds pooled; the cells whose answers moved most come "
+    "first. An answer is the likeliest choice, also where the score is of acc_norm"
 )
 _SURE = (
     "excess: mean confidence (softmax over a row's choices) minus share of right answers; above 0 "

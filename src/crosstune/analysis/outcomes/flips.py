@@ -47,7 +47,7 @@ _ROWS = (
     "base_answer answer"
 ).split()
 _TRAITS = (
-    "target condition change trait rows flipped share correlation most most_share least "
+    "target condition change trait rows flipped share beyond correlation most most_share least "
     "least_share p q"
 ).split()
 _WORDS = {
@@ -65,12 +65,12 @@ _CELLS_NOTE = (
 _TRAITS_NOTE = (
     "A row: one trait in one target and condition, all tuned models together, each example counted "
     "once with the share of the models that flip it. right → wrong is looked at among the rows "
-    "that the base has right, wrong → right among the others. Numbers: Spearman's correlation of "
-    "trait and share; classes: those that flip most and least (Kruskal–Wallis). q: "
+    "that the base has right, wrong → right among the others. Numbers: correlation of the trait's "
+    "rank and that share; classes: those that flip most and least; p of an F test. q: "
     "Benjamini–Hochberg over this table, the base's confidence apart. An answer of which the base "
-    "was not sure flips under any change, be it noise: other traits of ranked choices are tested "
-    "on what its confidence (a cubic of its rank) leaves to explain. A trait says what such rows "
-    "are like, not why they changed."
+    "was not sure flips under any change, be it noise: where its confidence is known (`beyond`), a "
+    "cubic of its rank is taken out of trait and share first. A trait says what such rows are "
+    "like, not why they changed."
 )
 
 
@@ -228,14 +228,13 @@ def _told_traits(rows: Sequence[Facts], many: Mapping[str, int]) -> Iterator[str
     """What flipped rows share beyond chance; the base's confidence apart from what it explains."""
     sure = [row for row in rows if row["q"] < SIGNIFICANT]
     tried = sum(row["trait"] != CONFIDENCE for row in rows)
-    told = [_told_trait(row, many) for row in sure if row["trait"] != CONFIDENCE]
-    if told:
-        yield f"What changed rows share, beside the base's doubts: {listed(told, 2)}."
-    elif tried:
-        yield (
-            "Beside the base's confidence, rows that changed share no trait beyond chance "
-            f"({counted(tried, 'test')})."
-        )
+    named = [row for row in sure if row["trait"] != CONFIDENCE]
+    for beyond, head in ((True, ", beside the base's doubts"), (False, "")):
+        told = [_told_trait(row, many) for row in named if row["beyond"] == beyond]
+        if told:
+            yield f"What changed rows share{head}: {listed(told, 2)}."
+    if tried and not named:
+        yield f"Rows that changed share no trait beyond chance ({counted(tried, 'test')})."
     unsure = [row for row in sure if row["trait"] == CONFIDENCE and row["correlation"] < 0]
     if unsure:
         yield (
@@ -258,5 +257,5 @@ def _told_trait(row: Mapping[str, Any], many: Mapping[str, int]) -> str:
     strength = f"{row['correlation']:+.2f}".replace("-", "−")
     return (
         f"on {where} rows with {more} {_WORDS[row['trait']]} are {'lost' if lost else 'won'} more "
-        f"often (rank correlation {strength}, {sure})"
+        f"often (correlation {strength}, {sure})"
     )

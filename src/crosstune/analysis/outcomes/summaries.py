@@ -92,6 +92,8 @@ class Counts:
         up: Rows that the base has wrong and the tuned model right, summed over models; None
             unless all outcomes are 0 or 1.
         down: The reverse.
+        length_error: Standard error of the mean of log(1 + characters) over the examples, seeds
+            of an example averaged.
         longer: Mean change of log(1 + characters); None for the base.
         surer: Of confidence − right; None for the base, and where nothing was ranked.
     """
@@ -102,6 +104,7 @@ class Counts:
     calibration: Calibration | None
     lengths: Int[np.ndarray, " bins"]
     median: float
+    length_error: float
     up: int | None = None
     down: int | None = None
     longer: Change | None = None
@@ -233,6 +236,7 @@ def change(differences: Float[np.ndarray, "models examples"]) -> Change:
 
 def _counts(found: Answered, models: Sequence[Given], *, base: bool = False) -> Counts:
     characters = np.concatenate([given.characters for given in models])
+    logs = np.log1p(np.stack([given.characters for given in models]))
     values = np.stack([given.values for given in models])
     confusion = calibration = surer = longer = up = down = None
     if found.truth is not None:
@@ -244,10 +248,7 @@ def _counts(found: Answered, models: Sequence[Given], *, base: bool = False) -> 
             if before is not None:
                 surer = change(sure[0] - sure[1] - (before[0] - before[1]))
     if not base:
-        longer = change(
-            np.log1p(np.stack([given.characters for given in models]))
-            - np.log1p(found.base.characters)
-        )
+        longer = change(logs - np.log1p(found.base.characters))
         if _is_binary(values) and _is_binary(found.base.values):
             up = int((values > found.base.values).sum())
             down = int((values < found.base.values).sum())
@@ -258,6 +259,7 @@ def _counts(found: Answered, models: Sequence[Given], *, base: bool = False) -> 
         calibration=calibration,
         lengths=lengths(characters),
         median=float(np.median(characters)),
+        length_error=float(logs.mean(axis=0).std() / np.sqrt(logs.shape[1])),
         up=up,
         down=down,
         longer=longer,

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.stats import kruskal, rankdata, spearmanr
+from scipy.linalg import orth
+from scipy.stats import f, rankdata
 
 from crosstune.analysis.findings import Facts
 from crosstune.analysis.outcomes.answers import Answered
@@ -46,14 +47,14 @@ class Trait:
         rows: How many could flip.
         flipped: How many did in at least one model.
         share: Of the models that flip a row, mean over the rows.
-        correlation: Spearman's, of the trait and that share, or what the base's confidence leaves
-            of it to explain; None for classes.
+        beyond: Whether the base's confidence is taken out first, as it is known.
+        correlation: Of the trait's rank and that share (of its rank where nothing is taken out:
+            Spearman's), in [−1, 1]; None for classes.
         most: The class that flips most, with its share; None for numbers.
         most_share: Share of the models that flip a row of it.
         least: The class that flips least.
         least_share: Likewise.
-        p: Of no connection beyond the confidence, each row counted once (Spearman,
-            Kruskal–Wallis).
+        p: Of no connection, each row counted once, by an F test.
     """
 
     target: str
@@ -63,6 +64,7 @@ class Trait:
     rows: int
     flipped: int
     share: float
+    beyond: bool
     correlation: float | None
     most: str | None
     most_share: float | None
@@ -94,16 +96,17 @@ def traits(found: Answered) -> tuple[Trait, ...]:
         flipped = int(np.count_nonzero(share))
         if len(share) < LEAST_ROWS or flipped < LEAST_FLIPPED or np.ptp(share) == 0:
             continue
-        rest = share if sure is None else _beyond(share, sure[members])
         for name, trait, names in _traits(found, change):
-            tried = share if name == CONFIDENCE else rest
-            told = _tested(trait[members], share, rest=tried, names=names)
+            beyond = sure is not None and name != CONFIDENCE
+            told = _tested(
+                trait[members], share, names=names, beside=sure[members] if beyond else None
+            )
             if told is not None:
                 whole = float(share.mean())
                 tested.append(
                     Trait(
                         found.target, found.condition, change, name, len(share), flipped, whole,
-                        *told,
+                        beyond, *told,
                     )
                 )  # fmt: skip
     return tuple(tested)
@@ -132,39 +135,47 @@ def _traits(
 Told = tuple[float | None, str | None, float | None, str | None, float | None, float]
 
 
-def _beyond(
-    share: Float[np.ndarray, " rows"], confidence: Float[np.ndarray, " rows"]
-) -> Float[np.ndarray, " rows"]:
-    """Ranks of the shares less what a cubic in the rank of the base's confidence says of them."""
-    if np.ptp(confidence) == 0:
-        return share
-    ranks, shares = rankdata(confidence), rankdata(share)
-    rest: Float[np.ndarray, " rows"] = shares - np.polynomial.Polynomial.fit(ranks, shares, 3)(
-        ranks
-    )
-    return rest
-
-
 def _tested(
     trait: np.ndarray,
     share: Float[np.ndarray, " rows"],
     *,
-    rest: Float[np.ndarray, " rows"],
     names: tuple[str, ...] | None,
+    beside: Float[np.ndarray, " rows"] | None,
 ) -> Told | None:
-    """Correlation, extreme classes and p; None where there is nothing to compare."""
+    """Correlation, extreme classes and p; None where there is nothing to compare.
+
+    A cubic in the rank of the confidence is taken out of both sides: of the share alone, what is
+    left of many rows that never flip is the cubic itself, and goes with all that confidence does.
+    """
+    most = least = None
+    means: dict[int, float] = {}
     if names is None:
-        if np.ptp(trait) == 0:
+        columns = rankdata(trait)[:, None]
+    else:
+        classes, counts = np.unique(trait[trait >= 0], return_counts=True)
+        columns = trait[:, None] == classes[counts >= LEAST_OF_CLASS]
+        kept = columns.any(axis=1)
+        columns, share = columns[kept] * 1.0, share[kept]
+        beside = None if beside is None else beside[kept]
+        if columns.shape[1] < 2:
             return None
-        result = spearmanr(trait, rest)
-        return float(result.statistic), None, None, None, None, float(result.pvalue)
-    groups = {c: trait == c for c in np.unique(trait).tolist() if c >= 0}
-    groups = {c: members for c, members in groups.items() if members.sum() >= LEAST_OF_CLASS}
-    if len(groups) < 2 or np.ptp(rest[np.logical_or.reduce([*groups.values()])]) == 0:
+        named = classes[counts >= LEAST_OF_CLASS].tolist()
+        means = dict(zip(named, (share @ columns / columns.sum(axis=0)).tolist(), strict=True))
+        most, least = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
+    wanted = rankdata(share) if beside is None else share
+    ranks = np.zeros(len(share)) if beside is None else rankdata(beside) / len(share)
+    known = orth(np.vander(ranks, 4))
+    wanted, columns = (part - known @ (known.T @ part) for part in (wanted, columns))
+    told, whole = orth(columns, rcond=1e-9), float(wanted @ wanted)
+    freedom = len(share) - known.shape[1] - told.shape[1]
+    if np.abs(columns).max() < 1e-9 * len(share) or whole < 1e-9 or freedom < 1:
         return None
-    means = {c: float(share[members].mean()) for c, members in groups.items()}
-    most, least = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
-    p = float(kruskal(*(rest[members] for members in groups.values())).pvalue)
+    found = min(float(np.square(told.T @ wanted).sum()), whole)
+    ratio = (found / told.shape[1]) / max((whole - found) / freedom, 1e-12 * whole)
+    p = float(f.sf(ratio, told.shape[1], freedom))
+    if names is None:
+        sign = float(np.sign(columns[:, 0] @ wanted))
+        return sign * float(np.sqrt(found / whole)), None, None, None, None, p
     return None, names[most], means[most], names[least], means[least], p
 
 

@@ -77,13 +77,13 @@ def length_pull(
     """
     assert tuned.longer is not None
     sides = [_mean_length(np.array(counts)) for counts in (base.lengths, tuned.lengths, source)]
-    (before, spread), (after, after_spread), (goal, source_spread) = sides
-    rows = sum(source)
+    (before, _), (after, _), (goal, source_spread) = sides
+    rows, of_base = sum(source), base.length_error**2
     moved, distance = after - before, goal - before
     quantile = float(stdtrit(max(examples - 1, 1), 0.975))
     own = ((tuned.longer.high - tuned.longer.mean) / quantile) ** 2
-    whole = spread / examples + source_spread / rows
-    shared = (spread / examples - after_spread / examples + own) / 2
+    whole = of_base + source_spread / rows
+    shared = (of_base - tuned.length_error**2 + own) / 2
     if abs(distance) < max(LEAST_ERRORS * np.sqrt(whole), LEAST_DISTANCE):
         return None
     # Fieller: all ratios r for which moved − r · distance is within its error of 0.

@@ -119,8 +119,8 @@ def _pull(rows: Rows, many: Many) -> Iterator[str]:
         yield (
             f"Length: of {counted(len(defined), 'cell')} with a text target of another task "
             f"{len(toward):,} were pulled towards the length of the source's answers, "
-            f"{len(beyond):,} well beyond it and {len(away):,} away from it (q < 0.05); median "
-            f"pull {half} (0: as the base, 1: as the source)"
+            f"{len(beyond):,} well beyond it and {len(away):,} away from it (q < 0.05, of these "
+            f"very models); median pull {half} (0: as the base, 1: as the source)"
             + (f"; strongest: {_first(spans)}." if toward else ".")
         )
 

@@ -65,7 +65,11 @@ def by_source(cells: Sequence[Facts], fallen: Sequence[Facts]) -> list[Facts]:
         told.append(facts)
     return sorted(
         told,
-        key=lambda r: (-r["harmed"] / max(r["targets"] - r["unknown"], 1), r.get("mean_gain", 0)),
+        key=lambda row: (
+            row["targets"] == row["unknown"],
+            -row["harmed"] / max(row["targets"] - row["unknown"], 1),
+            row.get("mean_gain", 0),
+        ),
     )
 
 
@@ -108,6 +112,11 @@ def asymmetry(cells: Iterable[Mapping[str, Any]], tasks: Mapping[str, str]) -> l
         tasks: The one task of each source.
     """
     at = {(c["recipe"], c["condition"], c["source"], c["target"]): c for c in cells}
+    # Seeds move some models more than others, and few of them tell little of one cell alone.
+    by_model: dict[tuple[str, ...], list[float]] = {}
+    for name, c in at.items():
+        by_model.setdefault(name[:3], []).append(np.square(c["seeds_error"] or 0.0))
+    usual = {name: fmean(squares) for name, squares in by_model.items()}
     pairs = []
     for recipe, condition in dict.fromkeys(name[:2] for name in at):
         for first, second in permutations(sorted(tasks), 2):
@@ -121,17 +130,23 @@ def asymmetry(cells: Iterable[Mapping[str, Any]], tasks: Mapping[str, str]) -> l
                 pairs.append((there, back))
     if not pairs:
         return []
-    errors = np.array(
+    examples = np.array([sum(np.square(s["examples_error"]) for s in pair) for pair in pairs])
+    seeds = np.array(
         [
-            [sum(np.square(side[name] or 0.0) for side in pair) for pair in pairs]
-            for name in ("examples_error", "seeds_error")
+            sum(
+                max(
+                    np.square(s["seeds_error"] or 0.0),
+                    usual[s["recipe"], s["condition"], s["source"]],
+                )
+                for s in pair
+            )
+            for pair in pairs
         ]
     )
-    models = len({pair[0]["source"] for pair in pairs} | {pair[1]["source"] for pair in pairs})
-    freedom = np.array([float(max(pair[0]["seeds"] - 1, 1) * models) for pair in pairs])
+    freedom = np.array([2.0 * max(pair[0]["seeds"] - 1, 1) for pair in pairs])
     gaps = np.array([pair[0]["gain"] - pair[1]["gain"] for pair in pairs])
     whole = Mixture.of(
-        gaps, errors[0], seeds=errors[1], freedom=freedom, interaction=np.zeros(len(pairs))
+        gaps, examples, seeds=seeds, freedom=freedom, interaction=np.zeros(len(pairs))
     )
     half, p = whole.critical(0.05) * whole.error, whole.p()
     near = [[side["relation"] for side in pair] for pair in pairs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,9 @@ def _text(row: Mapping[str, Any], field: str) -> str:
     value = row[field]
     if isinstance(value, list) and value:
         value = value[0]
-    if not isinstance(value, str | int | float):
-        told = "empty" if value is None or value == [] else "no text"
+    absent = value is None or value == [] or (isinstance(value, float) and isnan(value))
+    if absent or not isinstance(value, str | int | float):
+        told = "empty" if absent else "no text"
         raise ValueError(f"the field '{field}' is {told}")
     text = str(value)
     text.encode()  # half a character cannot be written
