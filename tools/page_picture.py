@@ -1,7 +1,8 @@
 """Take pictures of a study's page: its matrix with one cell pointed at, or figures side by side.
 
     python tools/page_picture.py STUDY/report.html docs/images/page.png SOURCE TARGET
-    python tools/page_picture.py STUDY/report.html docs/images/FIGURES.png --figure "A TITLE" ...
+    python tools/page_picture.py STUDY/report.html docs/images/FIGURES.png \\
+        --figure "A TITLE" "ANOTHER" --wide "A THIRD"
 
 Needs chromium and chromedriver. Costs a few seconds.
 """
@@ -44,14 +45,17 @@ def matrix(page: Path, source: str, target: str) -> bytes:
         return _shot(driver, "#matrix")
 
 
-def figures(page: Path, titles: Sequence[str], *, across: int) -> bytes:
-    """A PNG of the figures with those titles, as many side by side, on paper's colours."""
+def figures(page: Path, titles: Sequence[str], wide: Sequence[str]) -> bytes:
+    """A PNG of figures by their titles, on paper's colours: side by side, then wide ones below."""
+    panels = []
     with browser() as driver:
         # Figures are drawn for the room they have.
-        _open(driver, page.resolve().as_uri(), WIDTH // across)
-        panels = [driver.execute_script(FIGURE, title) for title in titles]
-        _open(driver, "about:blank", WIDTH)
-        driver.execute_script(SIDE_BY_SIDE, panels, across)
+        for named, across, room in ((titles, len(titles), WIDTH), (wide, 1, 5 * WIDTH // 4)):
+            if named:
+                _open(driver, page.resolve().as_uri(), room // across)
+                panels += [[*driver.execute_script(FIGURE, title), across] for title in named]
+        _open(driver, "about:blank", WIDTH + 4 * MARGIN)
+        driver.execute_script(SIDE_BY_SIDE, panels, max(1, len(titles)))
         return _shot(driver, "main")
 
 
@@ -87,18 +91,20 @@ const head = heads.find((head) => head.textContent === arguments[0]);
 if (!head) throw new Error(`no figure is called '${arguments[0]}'`);
 let figure = head.nextElementSibling;
 while (figure.tagName !== "FIGURE") figure = figure.nextElementSibling;
-return [arguments[0], figure.querySelector("svg").outerHTML];
+return [arguments[0], new XMLSerializer().serializeToString(figure.querySelector("svg"))];
 """
 SIDE_BY_SIDE = r"""
 const [panels, across] = arguments;
 const main = document.createElement("main");
-main.style = `display: grid; grid-template-columns: repeat(${across}, 1fr); gap: 20px 28px;
-  align-items: start; margin: 16px; font: 15px system-ui, sans-serif; color: #1d2329`;
-for (const [title, svg] of panels) {
+main.style = `display: grid; grid-template-columns: repeat(${across}, minmax(0, 1fr));
+  gap: 20px 28px; align-items: start; margin: 16px; color: #1d2329;
+  font: 15px system-ui, sans-serif`;
+for (const [title, svg, beside] of panels) {
   const panel = document.createElement("section"), head = document.createElement("b");
   head.textContent = title;
   const drawn = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
   drawn.style = "display: block; width: 100%; height: auto; margin-top: 8px";
+  if (beside === 1) panel.style.gridColumn = "1 / -1";
   panel.append(head, drawn);
   main.append(panel);
 }
@@ -113,12 +119,12 @@ if __name__ == "__main__":
     parser.add_argument("picture", type=Path)
     parser.add_argument("source", nargs="?", default="")
     parser.add_argument("target", nargs="?", default="")
-    parser.add_argument("--figure", nargs="+", metavar="TITLE")
-    parser.add_argument("--across", type=int, default=2)
+    parser.add_argument("--figure", nargs="+", metavar="TITLE", default=[])
+    parser.add_argument("--wide", nargs="+", metavar="TITLE", default=[])
     given = parser.parse_args()
     made = (
-        figures(given.page, given.figure, across=given.across)
-        if given.figure
+        figures(given.page, given.figure, given.wide)
+        if given.figure or given.wide
         else matrix(given.page, given.source, given.target)
     )
     given.picture.write_bytes(made)

@@ -77,6 +77,9 @@ def written(
             (folder / "profile.json").write_text(json.dumps(profile))
 
         store.put("profiles", key("profile", role, name), fill)
-    for source in store.study["study"]["sources"]:
-        source["edits"] = [{"shorten": 10}] if source["name"] in changed else []
+    sources = store.study["study"]["sources"]
+    original = next(source for source in sources if source["name"] not in changed)
+    for source in sources:
+        edits = [{"shorten": 10}] if source["name"] in changed else []
+        source |= {"edits": edits} | ({"tasks": original["tasks"]} if edits else {})
     return store, matrix

@@ -681,9 +681,10 @@ def test_edited_sources_are_no_arms(tmp_path: Path) -> None:
     made = Made()
     made.write(tmp_path)
     study = json.loads((tmp_path / "study.json").read_text())
-    study["study"]["sources"][0]["edits"] = [{"edit": "shuffle_labels"}]
+    first, second, *_ = study["study"]["sources"]
+    first |= {"tasks": second["tasks"], "edits": [{"edit": "shuffle_labels"}]}
     (tmp_path / "study.json").write_text(json.dumps(study))
     store = Store(tmp_path)
     matrix = TransferMatrix.of(store)
-    others = [name for name in made.sources if name != study["study"]["sources"][0]["name"]]
+    others = [name for name in made.sources if name != first["name"]]
     assert Design.of(store, matrix).sources == tuple(sorted(others))

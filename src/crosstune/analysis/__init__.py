@@ -8,6 +8,8 @@
 - `interventions`: what one change of a source's rows or loss caused
 - `outcomes`: answers read once for confusion, flips and lengths
 - `generalization`: which arm to ship for which use, and how surely
+- `similarity`: how alike two sets of hidden states are, in six measures
+- `layers`: at which layers a curve over depth bends
 - `wording`: how numbers are written in sentences
 
 This room reads `tasks` and `results`; it never imports torch or `study`, so that it runs on a

@@ -338,8 +338,8 @@ def test_edited_sources_and_missing_pairs_are_left_out(tmp_path: Path) -> None:
     missing = frozenset({("s9", "plain", seed, "zero", t) for seed in (0, 1) for t in TARGETS})
     store, _ = STUDY.changed(missing=missing).write(tmp_path, outcomes)
     facts = json.loads((tmp_path / "study.json").read_text("utf-8"))
-    for source in facts["study"]["sources"][:1]:
-        source["edits"] = [{"shuffle_labels": True}]
+    copy, original, *_ = facts["study"]["sources"]
+    copy |= {"tasks": original["tasks"], "edits": [{"edit": "shuffle_labels"}]}
     store.write("study.json", json.dumps(facts))
     store = Store(tmp_path)
     found = study_abilities(store, TransferMatrix.of(store))
@@ -348,16 +348,17 @@ def test_edited_sources_and_missing_pairs_are_left_out(tmp_path: Path) -> None:
     assert "Left out of plain × zero: 1 source with gaps (s9)." in found.sentences
 
 
-def test_a_study_of_edits_alone_is_refused(tmp_path: Path) -> None:
+def test_copies_of_one_source_alone_are_refused(tmp_path: Path) -> None:
     store, _ = STUDY.write(tmp_path, outcomes)
     facts = json.loads((tmp_path / "study.json").read_text("utf-8"))
-    for source in facts["study"]["sources"]:
-        source["edits"] = [{"edit": "shuffle_labels"}]
+    original, *copies = facts["study"]["sources"]
+    for source in copies:
+        source |= {"tasks": original["tasks"], "edits": [{"edit": "shuffle_labels"}]}
     store.write("study.json", json.dumps(facts))
     store = Store(tmp_path)
     matrix = TransferMatrix.of(store)
-    assert "0 sources, at least 8" in study_abilities(store, matrix).sentences[0]
-    (sentence,) = side_effects(store, matrix).sentences
+    assert "1 source, at least 8" in study_abilities(store, matrix).sentences[0]
+    (sentence,) = side_effects(store, matrix.slice(source=copies[0]["name"])).sentences
     assert sentence == "All sources are edits, which are left out."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crosstune.analysis.layers.segmentation import segmentation
+from crosstune.analysis.layers import segmentation
 
 LAYERS = 30
 

@@ -326,7 +326,8 @@ def test_missing_cells_stay_missing_and_are_told(tmp_path: Path) -> None:
     assert {name: row["unknown"] for name, row in told.items()} == {"a": 1, "b": 2, "mood": 1}
     unknown = {"relation": "cross-task", "recipe": "r", "condition": "c", "gain": None, "q": None}
     known = unknown | {"gain": 0.1, "q": 0.9}
-    order = [{"source": "x", "target": "t"} | unknown, {"source": "y", "target": "t"} | known]
+    spots = (("x", unknown), ("y", known))
+    order: list[dict[str, Any]] = [{"source": s, "target": "t"} | row for s, row in spots]
     assert [row["source"] for row in by_source(order, [])] == ["y", "x"]
     assert "4 cells more lack scores" in analysis.sentences[0]
     assert not any("One seed" in sentence for sentence in analysis.sentences)

@@ -29,7 +29,7 @@ ALL = MEASURES.names()
 def states(n: int = 60, width: int = 6, seed: int = 0) -> np.ndarray:
     """States whose directions differ in size, so that no rotation is a matter of course."""
     generator = np.random.default_rng(seed)
-    return generator.normal(size=(n, width)) * np.geomspace(4, 0.5, width) + 3
+    return np.asarray(generator.normal(size=(n, width)) * np.geomspace(4, 0.5, width) + 3)
 
 
 def like(x: np.ndarray, width: int = 5, seed: int = 1) -> np.ndarray:

@@ -77,7 +77,7 @@ def read_table(path: Path | str, *, tasks: Sequence[str] = ()) -> Scores:
         raise InputError(f"{path} has no column of numbers after the first one, which names models")
     whole = np.array([columns[name] for name in taken], dtype=np.float64).T
     gaps = np.isnan(whole)
-    known, by_task = ~gaps.any(axis=1), gaps.sum(axis=0)
+    known, by_task = np.asarray(~gaps.any(axis=1)), gaps.sum(axis=0)
     names = [row[0] for row in rows]
     return Scores(
         whole[known],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from crosstune.analysis.drivers.regression import (
@@ -278,7 +279,7 @@ def share_of(
     return float(_share(part.sum(), whole.sum())), float(low), float(high)
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _share(part: ArrayLike, whole: ArrayLike) -> np.ndarray:
     """Their ratio; 0 of nothing."""
-    some = whole > 0
+    some = np.greater(whole, 0)
     return np.where(some, part / np.where(some, whole, 1.0), 0.0)

@@ -134,8 +134,9 @@ class Side:
         """All other units, with these gains of theirs, and traits that have no mean over them."""
         rest = np.arange(len(self.known)) != unit
         own, pairs = (part[rest] - part[rest].mean(axis=0) for part in (self.own, self.pairs))
-        known, families = self.known[rest], self.families[rest]
-        return replace(self, gains=gains, known=known, own=own, pairs=pairs, families=families)
+        left = ("known", "families", "alone", "whole")
+        parts = {name: getattr(self, name)[rest] for name in left}
+        return replace(self, gains=gains, own=own, pairs=pairs, **parts)
 
     def of_groups(self, groups: Sequence[str]) -> Side:
         """With the traits of these groups alone."""

@@ -97,16 +97,14 @@ def traits(found: Answered) -> tuple[Trait, ...]:
         if len(share) < LEAST_ROWS or flipped < LEAST_FLIPPED or np.ptp(share) == 0:
             continue
         for name, trait, names in _traits(found, change):
-            beyond = sure is not None and name != CONFIDENCE
-            told = _tested(
-                trait[members], share, names=names, beside=sure[members] if beyond else None
-            )
+            beside = None if sure is None or name == CONFIDENCE else sure[members]
+            told = _tested(trait[members], share, names=names, beside=beside)
             if told is not None:
                 whole = float(share.mean())
                 tested.append(
                     Trait(
                         found.target, found.condition, change, name, len(share), flipped, whole,
-                        beyond, *told,
+                        beside is not None, *told,
                     )
                 )  # fmt: skip
     return tuple(tested)
@@ -147,7 +145,6 @@ def _tested(
     A cubic in the rank of the confidence is taken out of both sides: of the share alone, what is
     left of many rows that never flip is the cubic itself, and goes with all that confidence does.
     """
-    most = least = None
     means: dict[int, float] = {}
     if names is None:
         columns = rankdata(trait)[:, None]
@@ -161,7 +158,6 @@ def _tested(
             return None
         named = classes[counts >= LEAST_OF_CLASS].tolist()
         means = dict(zip(named, (share @ columns / columns.sum(axis=0)).tolist(), strict=True))
-        most, least = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
     wanted = rankdata(share) if beside is None else share
     ranks = np.zeros(len(share)) if beside is None else rankdata(beside) / len(share)
     known = orth(np.vander(ranks, 4))
@@ -176,6 +172,7 @@ def _tested(
     if names is None:
         sign = float(np.sign(columns[:, 0] @ wanted))
         return sign * float(np.sqrt(found / whole)), None, None, None, None, p
+    most, least = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
     return None, names[most], means[most], names[least], means[least], p
 
 
