@@ -36,7 +36,7 @@ def like(x: np.ndarray, width: int = 5, seed: int = 1) -> np.ndarray:
     """States that tell something of x, and something of their own."""
     generator = np.random.default_rng(seed)
     mixed = x @ generator.normal(size=(x.shape[1], width))
-    return np.tanh(mixed / mixed.std()) + 0.5 * generator.normal(size=mixed.shape)
+    return np.asarray(np.tanh(mixed / mixed.std()) + 0.5 * generator.normal(size=mixed.shape))
 
 
 def change(kind: str, width: int) -> np.ndarray:
