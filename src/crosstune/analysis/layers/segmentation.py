@@ -122,7 +122,9 @@ def _design(layers: int, first: int, second: int) -> Float[np.ndarray, "layers 4
 
 
 def _bases(layers: int, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.ndarray, "pairs layers 4"]:
-    return np.linalg.qr(np.stack([_design(layers, first, second) for first, second in pairs]))[0]
+    return np.linalg.qr(
+        np.stack([_design(layers, first, second) for first, second in pairs.tolist()])
+    )[0]
 
 
 def _straight(layers: int) -> Float[np.ndarray, "layers 2"]:

@@ -160,7 +160,7 @@ def dense(counts: Counts, classes: int) -> Float[np.ndarray, "classes answers"]:
         Of four answers one is wrong, and one is no class.
 
         >>> rows = np.array([[0, 0, 2], [0, 1, 1], [1, -1, 1]])
-        >>> pooled = Counts(1, 0.5, rows, None, np.zeros(1, int), 1.0)
+        >>> pooled = Counts(1, 0.5, rows, None, np.zeros(1, int), 1.0, 0.0)
         >>> dense(pooled, 2).tolist()
         [[0.5, 0.25, 0.0], [0.0, 0.0, 0.25]]
     """
