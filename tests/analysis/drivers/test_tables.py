@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,10 @@ def profiles() -> dict[tuple[str, str], dict[str, Any]]:
     return found
 
 
-def longer_is_better(source: str, *_: Any) -> np.ndarray:
-    """Of 40 answers 10 are right, and 2 more for every doubling of what the source answers."""
-    right = 10 if source == "base" else 10 + 2 * SOURCES.index(source)
+def longer_is_better(source: str, *spot: Any) -> np.ndarray:
+    """Of 40 answers 10 are right, 2 more for every doubling of the answers taught, and luck."""
+    luck = zlib.crc32(f"{source} {spot[-2]}".encode()) % 2
+    right = 10 if source == "base" else 10 + 2 * SOURCES.index(source) + luck
     return np.arange(40) < right
 
 
@@ -69,7 +71,7 @@ def test_the_same_task_and_edited_sources_are_no_part(tmp_path: Path) -> None:
     def enormous(source: str, *spot: Any) -> np.ndarray:
         if source == spot[-2] or source == "s7":
             return np.ones(40)
-        return longer_is_better(source)
+        return longer_is_better(source, *spot)
 
     without = ("s7",)
     first = found(tmp_path / "a", changed=without)
