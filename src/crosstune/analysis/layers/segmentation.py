@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 FEWEST_TASKS = 5
 FEWEST_LAYERS = 8
 _LEAST = 2
-"""Layers from one bend, or end, to the next."""
+"""Layers from an end to the nearest bend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,7 @@ def segmentation(
 
 
 def _pairs(layers: int) -> Int[np.ndarray, "pairs 2"]:
-    places = range(_LEAST, layers - _LEAST)
-    return np.array([(a, b) for a, b in combinations(places, 2) if b - a >= _LEAST - 1])
+    return np.array([*combinations(range(_LEAST, layers - _LEAST), 2)])
 
 
 def _design(layers: int, first: int, second: int) -> Float[np.ndarray, "layers 4"]:

@@ -115,7 +115,8 @@ def asymmetry(cells: Iterable[Mapping[str, Any]], tasks: Mapping[str, str]) -> l
     # Seeds move some models more than others, and few of them tell little of one cell alone.
     by_model: dict[tuple[str, ...], list[float]] = {}
     for name, c in at.items():
-        by_model.setdefault(name[:3], []).append(np.square(c["seeds_error"] or 0.0))
+        if c["gain"] is not None:
+            by_model.setdefault(name[:3], []).append(np.square(c["seeds_error"] or 0.0))
     usual = {name: fmean(squares) for name, squares in by_model.items()}
     pairs = []
     for recipe, condition in dict.fromkeys(name[:2] for name in at):
