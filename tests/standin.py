@@ -77,6 +77,33 @@ class StandIn:
             (float(states), 1.0),
         )
 
+    def activations(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        position: str,
+        tokens_per_batch: int,
+        progress: models.Progress,
+    ) -> NDArray[np.float32]:
+        """Four layers: the last word's own one, then ever more of what was tuned."""
+        self.calls.append("states")
+        if tokens_per_batch > self.largest:
+            raise OutOfMemory(f"{tokens_per_batch} tokens do not fit")
+        found = np.empty((4, len(prompts), 6), dtype=np.float32)
+        for i, p in enumerate(prompts):
+            words = p.context.split()[-1:] if position == "last_prompt_token" else p.context.split()
+            for unit in range(6):
+                found[0, i, unit] = np.mean([self.base[_places(w, str(unit))] for w in words])
+                places = _places(p.context, str(unit))
+                for layer in (1, 2, 3):
+                    here = self.base[places] + layer * self.change[places]
+                    found[layer, i, unit] = here.mean()
+        progress(len(prompts), len(prompts), "")
+        return found
+
+    def moved(self) -> tuple[float, ...]:
+        return tuple(layer * float(np.linalg.norm(self.change)) for layer in (1, 2, 3))
+
     def tune(
         self, prompts: Sequence[Prompt], *, recipe: models.Recipe, seed: int, **to: Any
     ) -> models.Tuning:

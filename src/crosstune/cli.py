@@ -124,6 +124,10 @@ def plan_command(file: StudyFile, out: Out = None, device: Device = "auto") -> N
     print(f"cells    {cost.cells}")
     print(f"tuning   {cost.tuning_examples} examples, about {cost.tuning_tokens} tokens")
     print(f"asking   {cost.asking_examples} examples, about {cost.asking_tokens} tokens")
+    if cost.states:
+        size = "" if cost.states_bytes is None else f", {cost.states_bytes / 2**20:,.0f} MiB"
+        probes = _counted(range(cost.states), "probe")
+        print(f"states   {probes}, about {cost.probing_tokens} tokens{size}")
     print(f"profiles {_counted(planned.datasets, 'dataset')}, some seconds each")
     if cost.seconds is None or cost.bytes is None:
         print("time     unknown, as the model's size is not known before it is loaded")

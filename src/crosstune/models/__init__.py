@@ -3,7 +3,7 @@
 - `recipe`: how a model is tuned, as a value
 - `protocol`: what the rest of the project asks of a model
 - `reference`: which model a study means, found without loading it
-- `embedded`, `encoding`, `adapters`, `tuning`, `asking`, `engine`: the torch side
+- `embedded`, `encoding`, `adapters`, `tuning`, `asking`, `states`, `engine`: the torch side
 
 Importing this room needs no torch and costs little; `load` imports it, which takes seconds, and
 `numeric_type` where it has to.
@@ -20,6 +20,7 @@ from crosstune.models.protocol import (
     ChoiceAnswer,
     LanguageModel,
     Measured,
+    Position,
     Progress,
     Proof,
     TextAnswer,
@@ -34,6 +35,7 @@ __all__ = [
     "LanguageModel",
     "Measured",
     "ModelReference",
+    "Position",
     "Progress",
     "Proof",
     "Recipe",

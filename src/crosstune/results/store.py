@@ -5,6 +5,8 @@
     adapters/<key>/         the weights of one tuned model and their proof
     scores/<key>/           outcomes.parquet and cell.json of one cell
     profiles/<key>/         profile.json: what the rows of one source or target are like
+    layers.json             one row for every model and task whose hidden states are kept
+    states/<key>/           hidden states of one model on one task
     failures/<key>.json     why a job or a cell could not be finished
     matrix.csv              the transfer matrix: a row for every cell
     scores.csv              what it is made of: a row for every seed of a cell, with its origin
@@ -31,16 +33,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crosstune.errors import InputError, StoreFailure
-from crosstune.results.content import Damaged, content, damaged, is_key, is_of_before, is_row
+from crosstune.results.content import (
+    Damaged,
+    content,
+    damaged,
+    is_key,
+    is_layers_row,
+    is_of_before,
+    is_row,
+)
 from crosstune.results.entry import damage, seal, sync
+from crosstune.results.states import States, read_states
 
 FORMAT = 1
 """Version of the folder's layout; a newer one is refused."""
 
-Kind = Literal["adapters", "scores", "profiles"]
+Kind = Literal["adapters", "scores", "profiles", "states"]
 Tell = Callable[[str], None]
 _READ = frozenset({"matrix.csv", "scores.csv", "report.html"})
-_OURS = _READ | {"adapters", "scores", "profiles", "failures", "plan.json", ".tmp", ".lock"}
+_FOLDERS = ("adapters", "scores", "profiles", "states", "failures", ".tmp")
+_OURS = _READ | {*_FOLDERS, "plan.json", "layers.json", ".lock"}
 _STUDY = {"name": str, "model": str, "numeric_type": str, "base_sha256": dict}
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
@@ -79,7 +91,7 @@ class Store:
 
     def _join(self) -> None:
         """Be one of the writers; the only one clears away what killed ones have left behind."""
-        for kind in ("adapters", "scores", "profiles", "failures", ".tmp"):
+        for kind in _FOLDERS:
             (self.folder / kind).mkdir(parents=True, exist_ok=True)
         handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         weakref.finalize(self, os.close, handle)
@@ -188,6 +200,22 @@ class Store:
         folder = self.entry("profiles", key)
         told = None if folder is None else content(folder / "profile.json")
         return told if isinstance(told, dict) else None
+
+    def layers(self) -> list[dict[str, Any]]:
+        """The rows of layers.json; none where no states are kept.
+
+        Raises:
+            InputError: The file holds something else.
+        """
+        rows = content(self.folder / "layers.json") or []
+        if not (isinstance(rows, list) and all(map(is_layers_row, rows))):
+            raise damaged(self.folder / "layers.json")
+        return rows
+
+    def states(self, key: str) -> States | None:
+        """Sound states; None when there are none."""
+        folder = self.entry("states", key)
+        return None if folder is None else read_states(folder)
 
     def fail(self, key: str, failure: dict[str, Any]) -> None:
         """Record why the job or cell of that key could not be finished."""

@@ -16,7 +16,7 @@ from crosstune import tasks
 from crosstune.errors import InputError
 from crosstune.models import Recipe
 from crosstune.study.caveats import Way, absent_classes
-from crosstune.study.keys import question_ingredients
+from crosstune.study.keys import probe_ingredients, question_ingredients
 from crosstune.study.schema import Source, Study
 from crosstune.tasks import Task
 from crosstune.tasks.example import Condition, Example, Prompt, Scoring
@@ -55,6 +55,21 @@ class Question:
     def way(self) -> Way:
         """Target and condition, by name."""
         return self.task.name, self.condition.name
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Examples of one task whose states are kept, the same for every model.
+
+    Attributes:
+        task: The task.
+        prompts: What a model reads, in order.
+        ingredients: What decides the states, the model apart.
+    """
+
+    task: Task
+    prompts: tuple[Prompt, ...]
+    ingredients: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +141,7 @@ class Draft:
         found: list[Example] = []
         prompts: list[Prompt] = []
         before: list[Example] = []
+        recipe = with_examples(source, recipe)
         share, rest = divmod(recipe.examples, len(source.tasks))
         if source.edits and recipe.demonstrations:
             self.wrong(
@@ -210,15 +226,39 @@ class Draft:
             for name, counts in most.items()
         ]
 
-    def questions(self, target: str) -> list[Question]:
+    def probe(self, task: str) -> Probe | None:
+        """The probe of a task, worded as in the first condition; None where it cannot be read."""
+        layers, way = self.study.layers, self.study.conditions[0]
+        assert layers is not None
+        asked = self.questions(task, [way.model_copy(update={"examples": layers.probe_examples})])
+        if not asked:
+            return None
+        prompts = asked[0].prompts
+        if len(prompts) < layers.probe_examples:
+            self.warnings.append(
+                f"layers: {task} has {len(prompts)} test examples to keep states of, fewer than "
+                f"the {layers.probe_examples} wanted"
+            )
+        return Probe(
+            self.known[task],
+            prompts,
+            probe_ingredients(
+                position=layers.position,
+                prompts=prompts,
+                tokens_per_batch=self.study.tokens_per_batch,
+            ),
+        )
+
+    def questions(
+        self, target: str, conditions: Sequence[Condition] | None = None
+    ) -> list[Question]:
         """A target in every condition; none where its data cannot be read.
 
         A row that any condition shows is asked in none, so that all ask the same ones.
         """
-        found = {way.name: self.demonstrated(target, way) for way in self.study.conditions}
-        there = {
-            way.name: self.read(target, "test", prompt=way.prompt) for way in self.study.conditions
-        }
+        ways = self.study.conditions if conditions is None else conditions
+        found = {way.name: self.demonstrated(target, way) for way in ways}
+        there = {way.name: self.read(target, "test", prompt=way.prompt) for way in ways}
         if not all(split.items for split in there.values()):
             return []
         seen: set[str] = set()
@@ -229,7 +269,7 @@ class Draft:
             what = "test rows that stand among its demonstrations are not asked"
             self.warnings.append(f"{target}: {what}: {len(seen)}")
         asked = []
-        for way in self.study.conditions:
+        for way in ways:
             left = [example for example in there[way.name].items if example.id not in seen]
             examples = tasks.subset(left, way.examples, seed=self.study.test_seed)
             if not examples:
@@ -313,6 +353,13 @@ class Draft:
             max_new_tokens=longest,
             ingredients=ingredients,
         )
+
+
+def with_examples(source: Source, recipe: Recipe) -> Recipe:
+    """The recipe with the source's own number of examples, where it states one."""
+    if source.examples is None:
+        return recipe
+    return recipe.model_copy(update={"examples": source.examples})
 
 
 _DECISIVE = ("name", "kind", "metric_options", "filters")

@@ -15,7 +15,8 @@ from itertools import chain, takewhile
 import numpy as np
 
 from crosstune.models import Recipe
-from crosstune.study.draft import Question
+from crosstune.results.states import bytes_of
+from crosstune.study.draft import Probe, Question
 from crosstune.study.plan import Job, Plan
 from crosstune.tasks.example import Prompt
 
@@ -35,6 +36,9 @@ class Estimate:
         asking_examples: Test examples over all cells.
         tuning_tokens: Tokens read while tuning, over all epochs.
         asking_tokens: Tokens read and written while asking.
+        states: Probes whose states are kept, over all models.
+        probing_tokens: Tokens read for them.
+        states_bytes: What they take on the disk; None when the model's sizes are not known.
         seconds: On this machine's CPU; None when the model's size is not known.
         bytes: Memory of weights and optimiser; None when the model's size is not known.
     """
@@ -45,6 +49,9 @@ class Estimate:
     asking_examples: int
     tuning_tokens: int
     asking_tokens: int
+    states: int
+    probing_tokens: int
+    states_bytes: int | None
     seconds: float | None
     bytes: int | None
 
@@ -53,8 +60,10 @@ def estimate(plan: Plan) -> Estimate:
     """Count what a plan does. Measures the CPU for about 0.3 s."""
     asked = [(job, question) for job in plan.jobs for question in job.questions.values()]
     tuned = [(job, job.recipe) for job in plan.jobs if job.recipe is not None]
-    weights = plan.model.parameters
+    kept = [probe for job in plan.jobs for probe in job.probes.values()]
+    weights, sizes = plan.model.parameters, plan.model.sizes
     work = sum(tuning_work(job) for job in plan.jobs) + sum(asking_work(q) for _, q in asked)
+    work += sum(map(probing_work, kept))
     width = 2 if plan.numeric_type == "bfloat16" else 4
     full = any(recipe.method == "full" for _, recipe in tuned)
     return Estimate(
@@ -64,6 +73,11 @@ def estimate(plan: Plan) -> Estimate:
         asking_examples=sum(len(question.prompts) for _, question in asked),
         tuning_tokens=sum(_tuning_tokens(job, recipe) for job, recipe in tuned),
         asking_tokens=sum(_asking_tokens(question) for _, question in asked),
+        states=len(kept),
+        probing_tokens=sum(_tokens(probe.prompts, "") for probe in kept),
+        states_bytes=None
+        if sizes is None
+        else sum(bytes_of(sizes[0] + 1, len(probe.prompts), sizes[1]) for probe in kept),
         seconds=None
         if weights is None
         else work * weights / (_rate() * EFFICIENCY[plan.numeric_type]),
@@ -82,6 +96,11 @@ def tuning_work(job: Job) -> float:
 def asking_work(question: Question) -> float:
     """Floating-point operations a weight to ask one target."""
     return 2.0 * _asking_tokens(question)
+
+
+def probing_work(probe: Probe) -> float:
+    """Floating-point operations a weight to read the states of one probe."""
+    return 2.0 * _tokens(probe.prompts, "")
 
 
 def _tuning_tokens(job: Job, recipe: Recipe) -> int:

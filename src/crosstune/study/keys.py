@@ -19,6 +19,9 @@ from crosstune.tasks.example import Condition, Example, Prompt
 TUNE_VERSION = 2
 """Raised when a change of the code changes what tuning makes."""
 
+STATES_VERSION = 1
+"""Raised when a change of the code changes a hidden state that is kept."""
+
 ASK_VERSION = 2
 """Raised when a change of the code changes an answer or its score."""
 
@@ -91,6 +94,18 @@ def question_ingredients(
     }
 
 
+def probe_ingredients(
+    *, position: str, prompts: Sequence[Prompt], tokens_per_batch: int
+) -> dict[str, Any]:
+    """What decides the states of one probe, the model apart; answers play no part."""
+    return {
+        "position": position,
+        "prompts_sha256": key([[p.id, p.turns, p.context] for p in prompts]),
+        "tokens_per_batch": tokens_per_batch,
+        "states_version": STATES_VERSION,
+    }
+
+
 def _said(condition: Condition) -> dict[str, Any]:
     """What a condition says beside which demonstrations there are, as these stand in the prompts.
 
@@ -105,6 +120,11 @@ def _said(condition: Condition) -> dict[str, Any]:
 def _decisive(example: Example) -> dict[str, Any]:
     """All of an example but its fields: the question worded from them stands in the prompt."""
     return {name: value for name, value in asdict(example).items() if name != "fields"}
+
+
+def states_key(job: dict[str, Any], probe: dict[str, Any]) -> str:
+    """Name of the states of one probe in one model."""
+    return key({"job": job, "probe": probe})
 
 
 def cell_key(job: dict[str, Any], question: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ data of every task that takes part, and hashing the prompts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +17,10 @@ from crosstune.errors import InputError, did_you_mean
 from crosstune.models import ModelReference, Recipe
 from crosstune.results.cells import relation
 from crosstune.study.caveats import Way, leaks, mismatches, without_family, without_original
-from crosstune.study.draft import Draft, Question, Training
-from crosstune.study.keys import base_ingredients, cell_key, job_ingredients, key
+from crosstune.study.draft import Draft, Probe, Question, Training, with_examples
+from crosstune.study.keys import base_ingredients, cell_key, job_ingredients, key, states_key
 from crosstune.study.profiles import Dataset
-from crosstune.study.schema import Study
+from crosstune.study.schema import Source, Study
 from crosstune.tasks import Leakage, Task
 from crosstune.tasks.example import Prompt
 
@@ -38,6 +38,7 @@ class Job:
         labels: Answers they teach, as in `Training`.
         dropped: Rows of the training splits that the tasks leave out.
         questions: What it is asked, by the key of the cell.
+        probes: Whose states are kept, by the key of the states.
         ingredients: What decides the tuned model.
     """
 
@@ -49,6 +50,7 @@ class Job:
     labels: tuple[str, ...]
     dropped: int
     questions: dict[str, Question]
+    probes: dict[str, Probe]
     ingredients: dict[str, Any]
 
     @property
@@ -69,6 +71,7 @@ class Plan:
         numeric_type: Of the base, resolved.
         jobs: The bare base first; no job stands there twice.
         rows: One for every cell of the matrix, plain values only, as stored in plan.json.
+        layers: One for every model and task whose states are kept, as stored in layers.json.
         datasets: What sources teach and targets ask, by the key of its profile.
         revisions: Of the data that was read, by task and split; empty for local files.
         warnings: What is allowed but may not be meant, rows that are left out among them.
@@ -79,6 +82,7 @@ class Plan:
     numeric_type: str
     jobs: tuple[Job, ...]
     rows: tuple[dict[str, Any], ...]
+    layers: tuple[dict[str, Any], ...]
     datasets: dict[str, Dataset]
     revisions: dict[str, str]
     warnings: tuple[str, ...]
@@ -115,6 +119,7 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
         for source, recipe in product(study.sources, study.recipes)
     }
     questions = [question for target in study.targets for question in draft.questions(target)]
+    probes = [probe for name in _probed(study) if (probe := draft.probe(name)) is not None]
     if draft.problems or model is None:
         raise InputError("The study cannot be run", draft.told())
     base = base_ingredients(model.identity, numeric_type=resolved)
@@ -126,6 +131,7 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
     datasets = _datasets(draft, trainings, questions)
     profiles = {way: dataset.key(base) for way, dataset in datasets.items()}
     jobs, rows = _jobs(draft, base, trainings=trainings, questions=questions, shared=shared)
+    jobs, layers = _with_probes(draft, jobs, base, trainings=trainings, probes=probes)
     for row in rows:
         row["source_profile"] = profiles["source", row["source"], row["recipe"]]
         row["target_profile"] = profiles["target", row["target"], row["condition"]]
@@ -138,7 +144,9 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
         + leaks(shared, asked)
     )
     by_key = {profiles[name]: dataset for name, dataset in datasets.items()}
-    return Plan(study, model, resolved, jobs, rows, by_key, draft.revisions, tuple(warnings))
+    return Plan(
+        study, model, resolved, jobs, rows, layers, by_key, draft.revisions, tuple(warnings)
+    )
 
 
 def _unknown(study: Study, known: dict[str, Task]) -> list[str]:
@@ -194,7 +202,7 @@ def _jobs(
     shared: dict[tuple[Way, Way], Leakage],
 ) -> tuple[tuple[Job, ...], tuple[dict[str, Any], ...]]:
     """Jobs without repetition, and the rows of the matrix; a seed's slice is finished first."""
-    bare = Job(key(base), None, None, None, (), (), 0, _asked(base, questions), base)
+    bare = Job(key(base), None, None, None, (), (), 0, _asked(base, questions), {}, base)
     jobs = {bare.key: bare}
     rows: list[dict[str, Any]] = []
     study = draft.study
@@ -207,10 +215,9 @@ def _jobs(
     for seed, recipe, source in product(study.seeds, study.recipes, study.sources):
         way = (source.name, recipe.name)
         training = trainings[way]
-        ingredients = job_ingredients(
-            base, recipe, seed=seed, prompts=training.prompts, edits=source.edits
-        )
-        asked = _asked(ingredients, questions)
+        ingredients = _ingredients(base, source, recipe, seed=seed, training=training)
+        chosen = [q for q in questions if study.cells == "all" or _is_own(source, q)]
+        asked = _asked(ingredients, chosen)
         dropped = sum(draft.dropped[name, "train", recipe.prompt] for name in source.tasks)
         job = Job(
             key=key(ingredients),
@@ -221,6 +228,7 @@ def _jobs(
             labels=training.labels,
             dropped=dropped,
             questions=asked,
+            probes={},
             ingredients=ingredients,
         )
         jobs.setdefault(job.key, job)
@@ -250,9 +258,68 @@ def _jobs(
                 "key": cell_key(ingredients, question.ingredients),
                 "base_key": cell_key(base, question.ingredients),
             }
-            for question in questions
+            for question in chosen
         ]
     return tuple(jobs.values()), tuple(rows)
+
+
+def _ingredients(
+    base: dict[str, Any], source: Source, recipe: Recipe, *, seed: int, training: Training
+) -> dict[str, Any]:
+    return job_ingredients(
+        base,
+        with_examples(source, recipe),
+        seed=seed,
+        prompts=training.prompts,
+        edits=source.edits,
+    )
+
+
+def _is_own(source: Source, question: Question) -> bool:
+    return len(source.tasks) > 1 or question.task.name in source.tasks
+
+
+def _probed(study: Study) -> list[str]:
+    """Tasks whose states are kept: targets that a source of its own teaches as they are."""
+    controls = {s.tasks[0] for s in study.sources if len(s.tasks) == 1 and not s.edits}
+    return [name for name in study.targets if study.layers and name in controls]
+
+
+def _with_probes(
+    draft: Draft,
+    jobs: Sequence[Job],
+    base: dict[str, Any],
+    *,
+    trainings: dict[Way, Training],
+    probes: Sequence[Probe],
+) -> tuple[tuple[Job, ...], tuple[dict[str, Any], ...]]:
+    """Jobs with what states are kept of them, and the rows of layers.json."""
+    study, kept = draft.study, {job.key: dict(job.probes) for job in jobs}
+    rows: list[dict[str, Any]] = []
+
+    def keep(ingredients: dict[str, Any], wanted: Sequence[Probe], **said: Any) -> None:
+        for probe in wanted:
+            name = states_key(ingredients, probe.ingredients)
+            kept[key(ingredients)][name] = probe
+            told = {"task": probe.task.name, "family": probe.task.family, "key": name}
+            rows.append(told | said | {"job_key": key(ingredients)})
+
+    if probes:
+        keep(base, probes, kind="base", source="", tasks=[], recipe="", seed=0)
+    for seed, recipe, source in product(study.seeds, study.recipes, study.sources):
+        if source.edits:
+            continue
+        training = trainings[source.name, recipe.name]
+        keep(
+            _ingredients(base, source, recipe, seed=seed, training=training),
+            [p for p in probes if len(source.tasks) > 1 or p.task.name in source.tasks],
+            kind="mixture" if len(source.tasks) > 1 else "control",
+            source=source.name,
+            tasks=list(source.tasks),
+            recipe=recipe.name,
+            seed=seed,
+        )
+    return tuple(replace(job, probes=kept[job.key]) for job in jobs), tuple(rows)
 
 
 def _asked(job: dict[str, Any], questions: Sequence[Question]) -> dict[str, Question]:

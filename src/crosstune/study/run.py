@@ -7,7 +7,7 @@ same folder as long as its name and its model are the same: what is stored is us
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
@@ -19,7 +19,7 @@ from crosstune.executors import executors
 from crosstune.models import LanguageModel
 from crosstune.results.matrix import TransferMatrix
 from crosstune.results.store import FORMAT, Store, study_in
-from crosstune.study.estimate import asking_work, tuning_work
+from crosstune.study.estimate import asking_work, probing_work, tuning_work
 from crosstune.study.plan import Job, Plan, plan
 from crosstune.study.profiles import measure
 from crosstune.study.progress import Reporter
@@ -73,6 +73,8 @@ def run(
     weights: dict[str, str] = dict(store.study.get("base_sha256", {}))
     store.write("study.json", _resolved(planned, weights))
     store.write("plan.json", json.dumps(planned.rows, indent=1))
+    if planned.layers:
+        store.write("layers.json", json.dumps(planned.layers, indent=1))
     left = [job for job in planned.jobs if not _is_done(job, store)]
     unmeasured = {
         name: dataset
@@ -124,7 +126,8 @@ def _is_done(job: Job, store: Store) -> bool:
 
     Hashes them all, so that all that is damaged is told.
     """
-    cells = [store.cell(key) for key in job.questions]
+    cells: list[Mapping[str, Any] | None] = [store.cell(key) for key in job.questions]
+    cells += [None if kept is None else kept.record for kept in map(store.states, job.probes)]
     if job.recipe is None:
         return None not in cells
     folder = store.entry("adapters", job.key)
@@ -139,6 +142,8 @@ def _work_of(job: Job, store: Store) -> float:
     tuned = job.key in store.names("adapters")
     there = store.names("scores")
     asking = sum(asking_work(q) for key, q in job.questions.items() if key not in there)
+    kept = store.names("states")
+    asking += sum(probing_work(p) for key, p in job.probes.items() if key not in kept)
     return asking + (0 if tuned else tuning_work(job))
 
 

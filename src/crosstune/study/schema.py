@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from crosstune.errors import InputError, did_you_mean, problems_in
+from crosstune.models.protocol import Position
 from crosstune.models.recipe import Recipe
 from crosstune.tasks.edits import Edit
 from crosstune.tasks.example import Condition
@@ -68,6 +69,7 @@ class Source(BaseModel):
         tasks: Names of tasks.
         edits: Changes of what they teach, each a name or `{edit: name, …}`: those that choose rows
             first, then labels, then lengths of answers.
+        examples: Training examples; as many as the recipe says if None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +77,26 @@ class Source(BaseModel):
     name: Name
     tasks: Annotated[tuple[Name, ...], Listed, Distinct, Field(min_length=1)]
     edits: Annotated[tuple[Edit, ...], Listed] = ()
+    examples: Annotated[int, Field(gt=0)] | None = None
+
+
+class Layers(BaseModel):
+    """Hidden states that are kept, so that models can be compared layer by layer.
+
+    The probe of a task are test examples in the study's first condition, the same for every model.
+    Kept for every task that a source of its own is tuned on and that is a target: of that source's
+    models (the controls), of the bare base, and of every mixture.
+
+    Attributes:
+        probe_examples: Of each task; all where its test split has fewer.
+        position: `last_prompt_token`: the state from which the answer begins; `mean`: of all
+            tokens of a prompt.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    probe_examples: Annotated[int, Field(ge=20)] = 500
+    position: Position = "last_prompt_token"
 
 
 class Study(BaseModel):
@@ -89,6 +111,9 @@ class Study(BaseModel):
         targets: Task names; columns of the matrix.
         recipes: Ways to tune; each is a slice of the matrix.
         conditions: Ways to ask; each is a slice of the matrix.
+        cells: `all`; or `own`: a model tuned on one task is asked that task alone, which makes
+            studies of layers affordable. The base and mixtures are asked all targets either way.
+        layers: Hidden states that are kept; none if left out.
         relations: What families do not tell: sources and their targets that are `in-domain`, or of
             another relation than the families say, as `{in-domain: {imdb: [rotten_tomatoes]}}`.
         seeds: Each decides the initialisation and the order of one tuning per source and recipe.
@@ -128,6 +153,8 @@ class Study(BaseModel):
     conditions: Annotated[tuple[Condition, ...], Listed, Distinct, Field(min_length=1)] = (
         Condition(),
     )
+    cells: Literal["all", "own"] = "all"
+    layers: Layers | None = None
     relations: dict[Relation, dict[Name, Annotated[tuple[Name, ...], Listed, Distinct]]] = {}
     seeds: Annotated[tuple[Seed, ...], Listed, Distinct, Field(min_length=1)] = (0,)
     train_seed: Seed = 0
@@ -140,7 +167,7 @@ class Study(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise InputError("The study cannot be run", problems_in(error, _keys())) from None
-        if problems := self._unrelated():
+        if problems := [*self._unrelated(), *self._unasked()]:
             raise InputError("The study cannot be run", problems)
 
     def _unrelated(self) -> list[str]:
@@ -169,6 +196,21 @@ class Study(BaseModel):
         ]
         return list(dict.fromkeys(problems))
 
+    def _unasked(self) -> list[str]:
+        """What `cells` and `layers` need of sources and targets."""
+        own = [s for s in self.sources if len(s.tasks) == 1]
+        problems = [
+            f"cells: own: {source.name} would be asked nothing, as {source.tasks[0]} is no target"
+            for source in own
+            if self.cells == "own" and source.tasks[0] not in self.targets
+        ]
+        if self.layers and not any(not s.edits and s.tasks[0] in self.targets for s in own):
+            problems.append(
+                "layers: there is nothing to compare with: name at least one task both as a source "
+                "of its own, without edits, and as a target"
+            )
+        return problems
+
 
 def _keys() -> dict[object, Iterable[str]]:
     """Known keys, for hints, by what they stand under."""
@@ -177,6 +219,7 @@ def _keys() -> dict[object, Iterable[str]]:
         "sources": Source.model_fields,
         "recipes": Recipe.model_fields,
         "conditions": Condition.model_fields,
+        "layers": Layers.model_fields,
     }
 
 

@@ -11,11 +11,11 @@ import math
 import re
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from crosstune import tasks
 from crosstune.errors import (
@@ -36,9 +36,10 @@ from crosstune.models import (
     Tuning,
 )
 from crosstune.results.outcomes import Outcome, write_outcomes
+from crosstune.results.states import write_states
 from crosstune.results.store import Store
-from crosstune.study.draft import Question
-from crosstune.study.estimate import asking_work, tuning_work
+from crosstune.study.draft import Probe, Question
+from crosstune.study.estimate import asking_work, probing_work, tuning_work
 from crosstune.study.keys import key
 from crosstune.study.plan import Job
 from crosstune.study.progress import Reporter
@@ -48,6 +49,7 @@ SMALLEST_BUDGET = 256
 """Tokens of a batch; running out of memory below twice this is a failure."""
 
 Answer = ChoiceAnswer | TextAnswer
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Worker:
                 except Exception as error:  # noqa: BLE001 (whatever stops one cell is its result)
                     title = f"{job.title} → {question.task.name}"
                     failures += self._fail(name, error, title=title)
+            failures += self._keep_all(job, proof)
             self.store.forgive(job.key)
         except Exception as error:  # noqa: BLE001 (whatever stops one job is its result)
             failures += self._fail(job.key, error, title=job.title)
@@ -211,6 +214,68 @@ class Worker:
                 left[name] = question
         return left
 
+    def _keep_all(self, job: Job, proof: Proof) -> int:
+        """Keep the states of what is not kept yet; returns how many failed."""
+        failures, moved = 0, None
+        for name, probe in job.probes.items():
+            kept = self.store.states(name)
+            if kept and kept.record["proof"]["tensors_sha256"] == proof.tensors_sha256:
+                continue
+            if kept:
+                self.store.discard("states", name)
+            moved = self.model.moved() if moved is None else moved
+            title = f"{job.title}: states of {probe.task.name}"
+            try:
+                self._keep(job, probe, name=name, proof=proof, moved=moved)
+                self.store.forgive(name)
+            except ProofFailure:
+                raise
+            except Exception as error:  # noqa: BLE001 (as for a cell)
+                failures += self._fail(name, error, title=title)
+        return failures
+
+    def _keep(
+        self, job: Job, probe: Probe, *, name: str, proof: Proof, moved: Sequence[float]
+    ) -> None:
+        """Read one probe and put its states."""
+        progress = self.reporter.stage(
+            f"{job.title}: states of {probe.task.name}", units=probing_work(probe)
+        )
+        began = time.monotonic()
+        states, budget = self._within_memory(
+            probe.task.name,
+            lambda budget: self.model.activations(
+                probe.prompts,
+                position=probe.ingredients["position"],
+                tokens_per_batch=budget,
+                progress=progress,
+            ),
+        )
+        record = {
+            "key": name,
+            "job_key": job.key,
+            "source": job.source,
+            "recipe": job.recipe and job.recipe.name,
+            "seed": job.seed,
+            "task": probe.task.name,
+            "position": probe.ingredients["position"],
+            "ingredients": {"job": job.ingredients, "probe": probe.ingredients},
+            "tokens_per_batch": budget,
+            "packed": self.model.packs,
+            "moved": list(moved),
+            "proof": asdict(self._proved(proof)),
+            "seconds": time.monotonic() - began,
+            "versions": dict(self.versions),
+        }
+        self.store.put("states", name, lambda folder: write_states(folder, states, record))
+
+    def _proved(self, proof: Proof) -> Proof:
+        """What `check` says now; it has to be of the model that this job attached."""
+        now = self.model.check()
+        if (now.base_sha256, now.tensors_sha256) != (proof.base_sha256, proof.tensors_sha256):
+            raise ProofFailure("the model that answered is not the one this job attached")
+        return now
+
     def _ask(self, job: Job, question: Question, *, name: str, proof: Proof) -> None:
         """Ask one target and put its cell."""
         progress = self.reporter.stage(
@@ -220,9 +285,7 @@ class Worker:
         began = time.monotonic()
         answers, budget = self._answers(question, progress)
         outcomes = _outcomes(question, answers)
-        now = self.model.check()
-        if (now.base_sha256, now.tensors_sha256) != (proof.base_sha256, proof.tensors_sha256):
-            raise ProofFailure("the model that answered is not the one this job attached")
+        now = self._proved(proof)
         cell = {
             "key": name,
             "job_key": job.key,
@@ -260,29 +323,37 @@ class Worker:
 
     def _answers(self, question: Question, progress: Progress) -> tuple[Sequence[Answer], int]:
         """Answers in the order of the prompts, and the budget that fitted."""
-        budget, task = self.tokens_per_batch, question.task
-        while True:
-            try:
-                if question.scoring != "generation":
-                    return self.model.score_choices(
-                        question.prompts,
-                        first_token=question.scoring == "first_token",
-                        tokens_per_batch=budget,
-                        progress=progress,
-                    ), budget
-                return self.model.generate(
+
+        def answers(budget: int) -> Sequence[Answer]:
+            if question.scoring != "generation":
+                return self.model.score_choices(
                     question.prompts,
-                    stop=question.stop,
-                    max_new_tokens=question.max_new_tokens,
+                    first_token=question.scoring == "first_token",
                     tokens_per_batch=budget,
                     progress=progress,
-                ), budget
+                )
+            return self.model.generate(
+                question.prompts,
+                stop=question.stop,
+                max_new_tokens=question.max_new_tokens,
+                tokens_per_batch=budget,
+                progress=progress,
+            )
+
+        return self._within_memory(question.task.name, answers)
+
+    def _within_memory(self, name: str, read: Callable[[int], Read]) -> tuple[Read, int]:
+        """What is read with the study's budget, or the largest half of it that fits."""
+        budget = self.tokens_per_batch
+        while True:
+            try:
+                return read(budget), budget
             except OutOfMemory:
                 if budget // 2 < SMALLEST_BUDGET:
                     text = f"out of memory even with batches of {budget} tokens"
                     raise JobFailure(text) from None
                 budget //= 2
-                self.reporter.say(f"{task.name}: out of memory, batches of {budget} tokens now")
+                self.reporter.say(f"{name}: out of memory, batches of {budget} tokens now")
 
     def _fail(self, name: str, error: Exception, *, title: str) -> int:
         """Record and tell a failure; what the store itself refuses ends the run."""

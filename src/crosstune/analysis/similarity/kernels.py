@@ -41,13 +41,14 @@ def linear_kernel(states: Float[np.ndarray, "examples width"]) -> Kernel:
     return np.asarray(upper + np.triu(upper, 1).T)
 
 
-def gaussian_kernel(states: Float[np.ndarray, "examples width"], bandwidth: float = 0.8) -> Kernel:
-    """exp(−d² / 2σ²) of distances d; σ is this share of their median, so units do not matter.
+def gaussian(products: Kernel, bandwidth: float = 0.8) -> Kernel:
+    """The Gaussian kernel of states, from their inner products.
+
+    exp(−d² / 2σ²) of distances d; σ is this share of their median, so units do not matter.
 
     Source:
         Kornblith et al. (2019), section 4: 0.8 of the median finds corresponding layers best.
     """
-    products = linear_kernel(states)
     sizes = products.diagonal()
     squares = np.maximum(sizes[:, None] + sizes - 2 * products, 0)
     width = bandwidth**2 * np.median(squares[np.triu_indices(len(squares), 1)])

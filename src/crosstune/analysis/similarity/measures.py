@@ -31,12 +31,15 @@ class Measure:
     Attributes:
         prepared: What of it is of one set alone; made once for every model and layer.
         between: The similarity of two that are prepared.
+        of_products: As `prepared`, from inner products of centred states; None where these do not
+            hold what the measure needs.
         invariances: What it does not see, in either set.
     """
 
     prepared: Callable[[Any], Any]
     between: Callable[[Any, Any], float]
     invariances: frozenset[Invariance]
+    of_products: Callable[[Any], Any] | None = None
 
     def __call__(self, x: States, y: States) -> float:
         """The similarity of two sets of states, rows in the same order.
@@ -50,27 +53,36 @@ class Measure:
 
 
 def _alignment(kernel: Callable[[Any], Any], centred: Callable[[Any], Any]) -> Measure:
+    def of_products(products: kernels.Kernel) -> kernels.Kernel:
+        return kernels.normalised(centred(kernel(products)))
+
     def prepared(states: States) -> kernels.Kernel:
-        return kernels.normalised(centred(kernel(states)))
+        return of_products(kernels.linear_kernel(states))
 
-    return Measure(prepared, kernels.alignment, frozenset({"shift", "scale", "rotation"}))
+    invariances: frozenset[Invariance] = frozenset({"shift", "scale", "rotation"})
+    return Measure(prepared, kernels.alignment, invariances, of_products)
 
 
-linear_cka = _alignment(kernels.linear_kernel, kernels.unbiased)
+def _itself(products: kernels.Kernel) -> kernels.Kernel:
+    return products
+
+
+linear_cka = _alignment(_itself, kernels.unbiased)
 """Centred kernel alignment, unbiased: 1 if one is a rotation and rescaling of the other, about 0
 for unrelated states (a little below is possible). Song et al. (2012); Kornblith et al. (2019)."""
 
-biased_cka = _alignment(kernels.linear_kernel, kernels.biased)
+biased_cka = _alignment(_itself, kernels.biased)
 """The alignment as it was first published. Wrong where states are wide: unrelated ones of width
 1,024 have .91 with 100 examples and .51 with 1,000."""
 
-rbf_cka = _alignment(kernels.gaussian_kernel, kernels.unbiased)
+rbf_cka = _alignment(kernels.gaussian, kernels.unbiased)
 """`linear_cka` of a Gaussian kernel: near neighbours count, not directions of large variance."""
 
 cca = Measure(
     subspaces.span,
     subspaces.mean_correlation,
     frozenset({"shift", "scale", "rotation", "linear"}),
+    subspaces.span_of_products,
 )
 """Mean canonical correlation, in [0, 1]. Directions of noise count as much as any."""
 
@@ -78,6 +90,7 @@ svcca = Measure(
     subspaces.leading_span,
     subspaces.mean_correlation,
     frozenset({"shift", "scale", "rotation"}),
+    lambda products: subspaces.leading(subspaces.span_of_products(products)),
 )
 """`cca` of the leading directions that hold 99 % of the variance. Raghu et al. (2017)."""
 
@@ -86,7 +99,10 @@ pwcca = Measure(subspaces.span, subspaces.weighted_correlation, frozenset({"shif
 rotations, and which states are named first. Morcos et al. (2018)."""
 
 procrustes = Measure(
-    subspaces.span, subspaces.rotated_overlap, frozenset({"shift", "scale", "rotation"})
+    subspaces.span,
+    subspaces.rotated_overlap,
+    frozenset({"shift", "scale", "rotation"}),
+    subspaces.span_of_products,
 )
 """What the best rotation leaves in common, in [0, 1]. Schönemann (1966)."""
 

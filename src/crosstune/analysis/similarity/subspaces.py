@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from crosstune.analysis.similarity.kernels import centred_states
+from crosstune.analysis.similarity.kernels import Kernel, centred_states
 
 
 class Span(NamedTuple):
@@ -36,9 +36,26 @@ def span(states: Float[np.ndarray, "examples width"]) -> Span:
     return Span(basis[:, :kept], sizes[:kept], directions[:kept])
 
 
+def span_of_products(products: Kernel) -> Span:
+    """The same from inner products of centred states; directions are then not known.
+
+    Squares lose half of the digits: directions below 1e-5 of the largest are taken for rounding,
+    as those of half-precision states are.
+    """
+    squares, basis = np.linalg.eigh(products)
+    kept = squares > squares[-1] * 1e-10
+    sizes = np.sqrt(squares[kept][::-1])
+    return Span(basis[:, kept][:, ::-1], sizes, np.zeros((len(sizes), 0)))
+
+
 def leading_span(states: Float[np.ndarray, "examples width"], share: float = 0.99) -> Span:
     """The fewest leading directions that hold this share of the variance."""
-    basis, sizes, directions = span(states)
+    return leading(span(states), share)
+
+
+def leading(whole: Span, share: float = 0.99) -> Span:
+    """The part of a span that holds this share of the variance, in the fewest directions."""
+    basis, sizes, directions = whole
     held = np.cumsum(sizes**2) / np.sum(sizes**2)
     kept = int(np.searchsorted(held, share - 1e-12)) + 1
     return Span(basis[:, :kept], sizes[:kept], directions[:kept])
