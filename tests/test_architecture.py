@@ -48,7 +48,7 @@ HOMES = {
     "jinja2": ("report/", "tasks/"),  # a task's prompts are templates
     "datasets": ("tasks/",),
     "huggingface_hub": ("models/", "tasks/"),
-    "typer": ("cli.py",),
+    "typer": ("cli/",),
 }
 
 

@@ -48,9 +48,7 @@ def test_products_are_those_of_centred_states(tmp_path: Path, width: int, form: 
             found.products(layer, without_largest=True), few @ few.T, atol=tolerance * size
         )
     np.testing.assert_allclose(found.means, states.mean(axis=1), rtol=1e-6)
-    np.testing.assert_allclose(
-        found.variances[1:], states[1:].astype(float).var(axis=1), rtol=1e-5
-    )
+    np.testing.assert_allclose(found.variances[1:], states[1:].astype(float).var(axis=1), rtol=1e-5)
     own = found.states(1)
     assert (own is None) == (form == "products")
     if own is not None:

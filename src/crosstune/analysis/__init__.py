@@ -9,7 +9,7 @@
 - `outcomes`: answers read once for confusion, flips and lengths
 - `generalization`: which arm to ship for which use, and how surely
 - `similarity`: how alike two sets of hidden states are, in six measures
-- `layers`: at which layers a curve over depth bends
+- `layers`: in which layers models hold what tuning on a task teaches
 - `wording`: how numbers are written in sentences
 
 This room reads `tasks` and `results`; it never imports torch or `study`, so that it runs on a
@@ -21,6 +21,7 @@ from crosstune.analysis import (
     drivers,
     generalization,
     interventions,
+    layers,
     outcomes,
     profile,
     side_effects,
@@ -31,6 +32,7 @@ __all__ = [
     "drivers",
     "generalization",
     "interventions",
+    "layers",
     "outcomes",
     "profile",
     "side_effects",

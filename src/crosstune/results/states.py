@@ -143,6 +143,13 @@ class States:
             found -= left_out.T @ left_out
         return np.asarray(found)
 
+    def largest_share(self) -> Float[np.ndarray, " layers"]:
+        """Part of the variance in the `LARGEST` dimensions; NaN where there is none."""
+        whole = self.variances.sum(axis=1)
+        held = np.sort(self.variances, axis=1)[:, -LARGEST:].sum(axis=1)
+        shares = np.divide(held, whole, out=np.full(self.layers, np.nan), where=whole > 0)
+        return np.asarray(shares)
+
     def states(self, layer: int) -> Float[np.ndarray, "examples width"] | None:
         """Centred states of a layer; None where their products alone are kept."""
         return self._states(layer) if self.record["held"] == "states" else None

@@ -75,3 +75,18 @@ def test_the_order_of_the_tasks_and_a_line_added_to_all_play_no_part() -> None:
 def test_what_cannot_be_segmented_is_refused(table: np.ndarray, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         segmentation(table)
+
+
+def test_a_bend_that_all_tasks_share_exactly_is_surely_one() -> None:
+    """Curves that agree but for rounding are the clearest case, not one that chance explains."""
+    found = segmentation(curves(9, 15, noise=0.001)[:8], draws=999)
+    assert found.p < 0.02
+    assert (found.first, found.second) == (9, 15)
+    assert found.explained > 0.99 > found.smooth
+
+
+def test_a_smooth_curve_is_told_by_a_cubic() -> None:
+    depth = np.linspace(-1, 1, LAYERS)
+    table = curves(0, LAYERS - 1, noise=0.001) + depth**3
+    found = segmentation(table, draws=99)
+    assert found.smooth > found.explained

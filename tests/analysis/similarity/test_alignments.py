@@ -53,9 +53,7 @@ def test_pairings_by_chance_have_the_moments_that_are_stated() -> None:
     x, y = pair(n, width=3)
     k, m = (unbiased(linear_kernel(part)) for part in (x, y))
     k, m = k / np.linalg.norm(k), m / np.linalg.norm(m)
-    every = [
-        np.vdot(k, m[np.ix_(order, order)]) for order in map(list, permutations(range(n)))
-    ]
+    every = [np.vdot(k, m[np.ix_(order, order)]) for order in map(list, permutations(range(n)))]
     assert np.mean(every) == pytest.approx(0, abs=1e-12)
     assert np.var(every) == pytest.approx(2 / (n * (n - 3)), abs=1e-12)
     for value in np.quantile(every, [0.6, 0.9, 0.99]):

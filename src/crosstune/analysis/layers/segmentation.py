@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float, Int
 
-FEWEST_TASKS = 5
+FEWEST_TASKS = 6
 FEWEST_LAYERS = 8
 _LEAST = 2
 """Layers from an end to the nearest bend."""
@@ -30,7 +30,8 @@ class Segmentation:
         second_high: Its upper end.
         slopes: Change a layer in the three stretches.
         explained: Share of what a straight line leaves that the bends explain, in [0, 1].
-        p: Of curves without bends, how many are explained as well.
+        smooth: The share that a cubic explains: where it is as high, the curve may be smooth.
+        p: Of curves without bends in common, how many bend as much.
         tasks: How many curves.
         layers: How many layers.
     """
@@ -43,6 +44,7 @@ class Segmentation:
     second_high: float
     slopes: tuple[float, float, float]
     explained: float
+    smooth: float
     p: float
     tasks: int
     layers: int
@@ -59,8 +61,9 @@ def segmentation(
     """Fit a continuous line with two bends to the median curve.
 
     Neighbouring layers go together, so layers are no independent units; tasks are. The null turns
-    the deviations of whole tasks from a straight median curve over by chance; the intervals draw
-    tasks with replacement.
+    whole tasks' deviations from their straight lines over by chance: what is common to tasks is
+    then lost, what is each task's own stays. It judges how much the mean curve bends, as a median
+    of curves turned over is still one of them. The intervals draw tasks with replacement.
 
     Args:
         curves: One value for every task and layer, layers in order.
@@ -71,7 +74,7 @@ def segmentation(
         ValueError: Too few tasks or layers, or a value that is not known.
 
     Source:
-        Ours; Zhao et al. (2024) read their bounds off by eye. The wild bootstrap is Liu's (1988).
+        Ours; Zhao et al. (2024) read their bounds off by eye. Sign flips are Fisher's (1935).
     """
     tasks, layers = curves.shape
     if tasks < FEWEST_TASKS or layers < FEWEST_LAYERS:
@@ -85,12 +88,12 @@ def segmentation(
     bases = _bases(layers, pairs)
     straight = _straight(layers)
     middle = np.median(curves, axis=0)
-    line = straight @ (straight.T @ middle)
     generator = np.random.default_rng(seed)
-    best, explained = _bent(middle[None], bases, straight)
+    best, fitted, left = _bent(middle[None], bases, straight)
+    own = curves - (curves @ straight) @ straight.T
     signs = generator.choice([-1.0, 1.0], size=(draws, tasks))
-    null = np.median(line + signs[..., None] * (curves - line), axis=1)
-    chance = _bent(null, bases, straight)[1]
+    observed = _bent(own.mean(axis=0)[None], bases, straight)[1][0]
+    chance = _bent(signs @ own / tasks, bases, straight)[1]
     drawn = np.median(curves[generator.integers(tasks, size=(draws, tasks))], axis=1)
     bends = pairs[_bent(drawn, bases, straight)[0]]
     low, high = np.quantile(bends, [0.025, 0.975], axis=0)
@@ -103,8 +106,10 @@ def segmentation(
         second_low=float(low[1]),
         second_high=float(high[1]),
         slopes=_slopes(middle, first, second),
-        explained=float(explained[0]),
-        p=float((1 + (chance >= explained[0]).sum()) / (1 + draws)),
+        explained=float(fitted[0] / left[0]),
+        smooth=_smooth(middle, straight, left[0]),
+        # All signs turned over are the same curve, so that rounding must not tell them apart.
+        p=float((1 + (chance >= observed * (1 - 1e-9)).sum()) / (1 + draws)),
         tasks=tasks,
         layers=layers,
     )
@@ -134,14 +139,23 @@ def _bent(
     curves: Float[np.ndarray, "curves layers"],
     bases: Float[np.ndarray, "pairs layers 4"],
     straight: Float[np.ndarray, "layers 2"],
-) -> tuple[Int[np.ndarray, " curves"], Float[np.ndarray, " curves"]]:
-    """The best pair of bends of each curve, and what it explains of what a line leaves."""
+) -> tuple[Int[np.ndarray, " curves"], Float[np.ndarray, " curves"], Float[np.ndarray, " curves"]]:
+    """The best pair of bends of each curve, the squares that it fits, and those a line leaves."""
     left = curves - (curves @ straight) @ straight.T
-    whole = (left**2).sum(axis=1)
     # The bases hold the line too, so what they fit of the rest is what the bends add.
     fitted = np.stack([((left @ basis) ** 2).sum(axis=1) for basis in bases])
-    best = fitted.argmax(axis=0)
-    return best, fitted.max(axis=0) / np.maximum(whole, np.finfo(float).tiny)
+    whole = np.maximum((left**2).sum(axis=1), np.finfo(float).tiny)
+    return fitted.argmax(axis=0), fitted.max(axis=0), whole
+
+
+def _smooth(
+    curve: Float[np.ndarray, " layers"], straight: Float[np.ndarray, "layers 2"], whole: float
+) -> float:
+    """The share of what a line leaves that a cubic explains."""
+    left = curve - straight @ (straight.T @ curve)
+    depth = np.linspace(-1, 1, len(curve))
+    basis = np.linalg.qr(np.stack([depth**power for power in range(4)], axis=1))[0]
+    return float(((basis.T @ left) ** 2).sum() / whole)
 
 
 def _slopes(
