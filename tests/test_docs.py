@@ -89,7 +89,7 @@ def test_there_is_something_to_check() -> None:
     for page in ("README.md", "docs/tutorial.md"):
         assert list(shown(page, "task")) == list(shown(page, "targets")) == ["reviews"]
     assert set(shown("docs/how-to.md", "task")) == {"forecast", "sums", "reviews-two-ways"}
-    assert list(shown("docs/how-to.md", "targets")) == ["mixtures"]
+    assert list(shown("docs/how-to.md", "targets")) == ["mixtures", "depth"]
 
 
 @pytest.mark.parametrize("page", [name for name in NAMES if blocks(ROOT / name, "yaml")])

@@ -25,7 +25,7 @@ from crosstune import cli
 from crosstune.analysis.findings import ANALYSES
 from crosstune.models.recipe import Recipe
 from crosstune.results import cells, matrix, outcomes, store
-from crosstune.study.schema import Source, Study
+from crosstune.study.schema import Layers, Source, Study
 from crosstune.tasks import edits
 from crosstune.tasks.example import Condition
 
@@ -120,6 +120,7 @@ PARTS = {
     "study": lambda: table(Study),
     "source": lambda: table(Source),
     "edits": edit_table,
+    "layers": lambda: table(Layers),
     "recipe": lambda: table(Recipe),
     "condition": lambda: table(Condition),
     "status": lambda: re.findall(r"Exit status:[^.]*\.", cli.__doc__ or "")[0],

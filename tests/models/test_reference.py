@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from crosstune import models
 from crosstune.errors import InputError
 from crosstune.models import embedded, reference
-from crosstune.models.engine import TorchModel, fast_numeric_type
+from crosstune.models.devices import fast_numeric_type
+from crosstune.models.engine import TorchModel
 from crosstune.models.reference import EMBEDDED, resolve
 from models_support import choice_prompts, quiet
 

@@ -3,7 +3,7 @@
 - `recipe`: how a model is tuned, as a value
 - `protocol`: what the rest of the project asks of a model
 - `reference`: which model a study means, found without loading it
-- `embedded`, `encoding`, `adapters`, `tuning`, `asking`, `states`, `engine`: the torch side
+- `devices`, `embedded`, `encoding`, `adapters`, `tuning`, `asking`, `states`, `engine`: torch
 
 Importing this room needs no torch and costs little; `load` imports it, which takes seconds, and
 `numeric_type` where it has to.
@@ -76,7 +76,7 @@ def numeric_type(requested: str, *, device: str = "auto") -> str:
     if requested != "auto" and device in {"auto", "cpu"}:
         return requested
     _require_torch()
-    from crosstune.models.engine import fast_numeric_type
+    from crosstune.models.devices import fast_numeric_type
 
     fast = fast_numeric_type(device)
     return fast if requested == "auto" else requested

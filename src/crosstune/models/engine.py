@@ -6,7 +6,6 @@ taking an adapter or tuned weights off gives the base back bit for bit.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -22,8 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, logging
 
-from crosstune.errors import DamagedFile, InputError, JobFailure, OutOfMemory, ProofFailure
+from crosstune.errors import DamagedFile, InputError, JobFailure, ProofFailure
 from crosstune.models import adapters, asking, protocol, states, tuning, writing
+from crosstune.models.devices import device_of
 from crosstune.models.embedded import embedded_folder
 from crosstune.models.encoding import Encoder
 from crosstune.models.forest import Tree
@@ -37,7 +37,7 @@ from crosstune.models.protocol import (
     TextAnswer,
     Tuning,
 )
-from crosstune.models.reading import Model, Reader, exact_output, is_out_of_memory
+from crosstune.models.reading import Model, Reader, exact_output, memory_told
 from crosstune.models.recipe import Recipe
 from crosstune.models.reference import ModelReference
 from crosstune.tasks.example import Prompt
@@ -60,29 +60,6 @@ _PROBES = (
 _PROBED_TOKENS = 64
 
 _NUMERIC_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def fast_numeric_type(device: str = "auto") -> str:
-    """bfloat16 where the hardware computes it fast, else float32."""
-    if _device(device).type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    # These two ask the processor; torch has no public name for them yet.
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if fast and platform.machine() in {"x86_64", "AMD64"} else "float32"
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device: torch.device | None = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in {"cpu", "cuda"}:
-        raise InputError(f"There is no device called '{name}'; say auto, cpu or cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"The device '{name}' is not there ({torch.cuda.device_count()} GPUs)")
-    return device
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +102,7 @@ class TorchModel:
         Raises:
             InputError: The files cannot be loaded, or the device is not there.
         """
-        place = _device(device)
+        place = device_of(device)
         logging.disable_progress_bar()
         where, revision = reference.name, reference.revision or None
         if reference.kind == "hub" and Path(reference.name).exists():
@@ -328,7 +305,7 @@ class TorchModel:
     ) -> Float[np.ndarray, "layers prompts width"]:
         """Hidden states of every layer; see the protocol."""
         encoded = self._encoder.contexts(prompts, room=1)
-        with _memory_told(tokens_per_batch), self._arithmetic():
+        with memory_told(tokens_per_batch), self._arithmetic():
             found = states.activations(
                 self._model,
                 encoded,
@@ -355,7 +332,7 @@ class TorchModel:
         encoded = self._encoder.alternatives(prompts)
         if first_token:
             encoded = [asked.first_tokens() for asked in encoded]
-        with _memory_told(tokens_per_batch), self._arithmetic():
+        with memory_told(tokens_per_batch), self._arithmetic():
             return asking.score_choices(
                 self._model,
                 encoded,
@@ -376,7 +353,7 @@ class TorchModel:
         """Greedy text after every prompt; see the protocol."""
         encoded = self._encoder.contexts(prompts, room=max_new_tokens)
         tokenizer = self._encoder.tokenizer
-        with _memory_told(tokens_per_batch), self._arithmetic():
+        with memory_told(tokens_per_batch), self._arithmetic():
             return writing.generate(
                 self._model,
                 encoded,
@@ -521,15 +498,3 @@ class TorchModel:
         distance = float((said - self._bare.said).abs().max())
         self._record(digest, adapters.settings_sha256(folder), said, distance).write(folder)
         return moved
-
-
-@contextmanager
-def _memory_told(budget: int) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        raise OutOfMemory(f"a batch of {budget} tokens does not fit the memory") from None

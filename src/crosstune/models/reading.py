@@ -18,6 +18,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from crosstune.errors import OutOfMemory
 from crosstune.models.attention import reading, told_who_sees_whom
 from crosstune.models.encoding import Encoded
 from crosstune.models.forest import Forest, Memory, Tree, sent
@@ -387,3 +388,16 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     words = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
     known: Any = torch.OutOfMemoryError
     return isinstance(error, known) or any(w in str(error) for w in words)
+
+
+@contextmanager
+def memory_told(budget: int) -> Iterator[None]:
+    """Turn what torch says of a batch that did not fit into our own words."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise OutOfMemory(f"a batch of {budget} tokens does not fit the memory") from None

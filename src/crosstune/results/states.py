@@ -122,6 +122,12 @@ class States:
     _held: np.ndarray
     _largest: np.ndarray
 
+    def packed(self, layer: int) -> Float[np.ndarray, " pairs"]:
+        """The upper triangle of `products`, row by row, as it is kept where it is."""
+        if self.record["held"] == "products":
+            return np.asarray(self._held[layer])
+        return np.asarray(self.products(layer)[np.triu_indices(self.examples)])
+
     def products(
         self, layer: int, *, without_largest: bool = False
     ) -> Float[np.ndarray, "examples examples"]:

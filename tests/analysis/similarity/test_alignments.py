@@ -7,8 +7,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from crosstune.analysis.similarity import MEASURES, linear_cka, rbf_cka
-from crosstune.analysis.similarity.alignments import alignment, chance_at_most, ready
+from crosstune.analysis.similarity import MEASURES, linear_cka, rbf_cka, similarities
+from crosstune.analysis.similarity.alignments import alignment, chance_at_most, ready, unit
 from crosstune.analysis.similarity.kernels import gaussian, linear_kernel, unbiased
 
 
@@ -74,3 +74,25 @@ def test_kernels_that_say_nothing_are_refused() -> None:
         ready(np.ones((10, 10)))
     with pytest.raises(ValueError, match="too few"):
         ready(np.eye(4))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_a_map_of_all_layers_is_that_of_the_pairs(offset: float) -> None:
+    """Also where states lie far from zero, and in half precision."""
+    xs, ys = zip(*[pair(40, seed=seed) for seed in range(3)], strict=True)
+    xs = tuple(x * 300 + offset for x in xs)
+    found = similarities(xs, ys[:2])
+    pairs = [[linear_cka(x, y) for y in ys[:2]] for x in xs]
+    np.testing.assert_allclose(found, pairs, atol=2e-6)
+    halves = [y.astype(np.float16) for y in ys]
+    assert similarities(halves, halves).diagonal() == pytest.approx(1, abs=1e-6)
+    with pytest.raises(ValueError, match="cannot be the same ones"):
+        similarities(xs, [ys[0][1:]])
+
+
+def test_a_unit_kernel_needs_no_row_sums() -> None:
+    x, _ = pair(12)
+    kernel = linear_kernel(x)
+    found = unit(kernel[np.triu_indices(12)], 12)
+    expected = unbiased(kernel)[np.triu_indices(12)]
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-12)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from crosstune.analysis.layers.probes import BASE, Opened, Run
 from crosstune.analysis.similarity import MEASURES
-from crosstune.analysis.similarity.alignments import Without, alignment, ready
+from crosstune.analysis.similarity.alignments import Without, aligned_map, alignment, ready
 from crosstune.analysis.similarity.kernels import Kernel, gaussian, normalised, unbiased
 from crosstune.analysis.similarity.measures import Measure
 from crosstune.errors import InputError
@@ -205,13 +205,14 @@ def _mean(
 def layer_map(first: States, second: States) -> Float[np.ndarray, "layers others"]:
     """Unbiased linear alignment of every layer of one model with every layer of another.
 
-    NaN where a layer's states are constant. Memory: all kernels of both in single precision.
+    NaN where a layer's states are constant. Memory: the products of both in single precision.
     """
-    stacks = []
-    for kept in (first, second):
-        rows = np.full((kept.layers, kept.examples**2), np.nan, dtype=np.float32)
-        for layer in range(kept.layers):
-            if not kept.constant[layer]:
-                rows[layer] = normalised(unbiased(kept.products(layer))).ravel()
-        stacks.append(rows)
-    return np.asarray(stacks[0] @ stacks[1].T, dtype=np.float64)
+    known = [[i for i, same in enumerate(kept.constant) if not same] for kept in (first, second)]
+    found = np.full((first.layers, second.layers), np.nan)
+    if all(known):
+        rows, columns = (
+            [kept.packed(i) for i in layers]
+            for kept, layers in zip((first, second), known, strict=True)
+        )
+        found[np.ix_(*known)] = aligned_map(rows, columns, first.examples)
+    return found

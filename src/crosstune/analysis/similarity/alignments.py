@@ -6,12 +6,19 @@ alignments without one example cost as much as a few more: O(n²) a pair. The nu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.linalg.blas import ssyrk
 
-from crosstune.analysis.similarity.kernels import Kernel
+from crosstune.analysis.similarity.kernels import Kernel, centred_states
+
+Packed = Float[np.ndarray, " pairs"]
+"""Upper triangle of examples × examples, row by row, the diagonal among it."""
+Indices = Int[np.ndarray, " _"]
 
 FEWEST = 5
 """Examples without which one cannot be left out."""
@@ -71,6 +78,58 @@ def alignment(x: Aligned, y: Aligned) -> Without:
     both = _criterion(x.kernel, x.sums, y.kernel, y.sums)
     whole = both.whole / np.sqrt(x.own.whole * y.own.whole)
     return Without(float(whole), both.each / np.sqrt(x.own.each * y.own.each))
+
+
+@lru_cache(8)
+def upper(examples: int) -> tuple[Indices, Indices, Indices]:
+    """Rows and columns of the upper triangle, row by row, and where the diagonal stands in it."""
+    rows, columns = np.triu_indices(examples)
+    return rows, columns, np.flatnonzero(rows == columns)
+
+
+def unit(products: Packed, examples: int) -> Packed:
+    """An unbiased kernel of length 1, from the upper triangle of centred states' products.
+
+    Products with centred states sum to 0 in every row, so a row's sum without its diagonal is the
+    diagonal turned over: no sums over pairs are needed.
+    """
+    rows, columns, there = upper(examples)
+    diagonal = products[there]
+    shares = diagonal / (examples - 2)
+    whole = diagonal.sum() / ((examples - 1) * (examples - 2))
+    made = products + shares[rows]
+    made += shares[columns] - whole
+    made[there] = 0
+    made /= np.linalg.norm(made)
+    return np.asarray(made)
+
+
+def packed_products(states: Float[np.ndarray, "examples width"]) -> Packed:
+    """The upper triangle of the inner products of states less their mean, in single precision.
+
+    Half of the work of the full product; the mean is taken off in double precision before.
+
+    Raises:
+        ValueError: As `kernels.centred_states`.
+    """
+    centred = centred_states(states)
+    size = np.abs(centred).max()  # squares of large states would not fit
+    products = ssyrk(1.0, (centred / size).astype(np.float32).T, trans=1)
+    rows, columns, _ = upper(len(states))
+    return np.asarray(products[rows, columns])
+
+
+def aligned_map(
+    rows: Sequence[Packed], columns: Sequence[Packed], examples: int
+) -> Float[np.ndarray, "rows columns"]:
+    """Unbiased linear alignments of all pairs, from packed products: one product of matrices."""
+    stacks = []
+    for part in (rows, columns):
+        stack = np.empty((len(part), len(part[0])), dtype=np.float32)
+        for i, products in enumerate(part):
+            stack[i] = unit(products, examples)
+        stacks.append(stack)
+    return np.asarray(stacks[0] @ stacks[1].T, dtype=np.float64)
 
 
 def chance_at_most(value: float, examples: int) -> float:
