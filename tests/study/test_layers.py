@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from crosstune.errors import InputError
+from crosstune.results.states import states_of
 from crosstune.results.store import Store
 from crosstune.study.plan import Plan, plan
 from crosstune.study.run import run
@@ -128,7 +129,7 @@ def test_states_are_kept_once_and_proved(desk: Desk) -> None:
     store = desk.run()
     assert desk.calls("states") == 2 + 2 * 4
     for row in store.layers():
-        found = store.states(row["key"])
+        found = states_of(store, row["key"])
         assert found is not None
         assert found.layers == 4
         assert found.record["task"] == row["task"]
@@ -150,7 +151,7 @@ def test_damaged_states_are_kept_again_and_nothing_else(desk: Desk) -> None:
     (desk.out / "states" / name / "held.npy").write_bytes(b"")
     store = desk.run()
     assert (desk.calls("tune"), desk.calls("ask"), desk.calls("states")) == (0, 0, 1)
-    assert store.states(name) is not None
+    assert states_of(store, name) is not None
 
 
 def test_states_of_other_weights_are_not_kept(desk: Desk) -> None:
@@ -171,7 +172,7 @@ def test_states_of_other_weights_are_not_kept(desk: Desk) -> None:
 
 def test_a_batch_that_does_not_fit_is_halved(desk: Desk) -> None:
     store = desk.run(largest=1024)
-    kept = store.states(store.layers()[0]["key"])
+    kept = states_of(store, store.layers()[0]["key"])
     assert kept is not None
     assert kept.record["tokens_per_batch"] == 1024
 
@@ -191,7 +192,7 @@ def test_states_that_cannot_be_kept_are_a_failure_with_a_reason(
     store = desk.run()
     assert any("states of sums" in reason for reason in store.failures().values())
     assert any("layer 2 is not finite" in line for line in desk.told.lines)
-    kept = [row["task"] for row in store.layers() if store.states(row["key"])]
+    kept = [row["task"] for row in store.layers() if states_of(store, row["key"])]
     assert set(kept) == {"mood"}
     monkeypatch.setattr(StandIn, "activations", honest)
     store = desk.run()

@@ -122,8 +122,9 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="MODEL_A", help="Embedded, Hub id or folder.")],
     second: Annotated[str, typer.Argument(metavar="MODEL_B", help="Likewise.")],
     tasks: Annotated[
-        list[str], typer.Option(metavar="NAME|GLOB", help="Tasks or task files; may be repeated.")
-    ],
+        list[str] | None,
+        typer.Option(metavar="NAME|GLOB", help="Tasks or task files; all embedded ones if none."),
+    ] = None,
     examples: Annotated[int, typer.Option(min=20, help="Of each task.")] = 200,
     position: Annotated[
         Literal["last_prompt_token", "mean"], typer.Option(help="Whose state stands for a prompt.")

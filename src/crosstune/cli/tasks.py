@@ -133,16 +133,16 @@ def _chosen(names: list[str] | None, patterns: list[str] | None) -> list[Task]:
     return [known[name] for name in names or known]
 
 
-def named_tasks(named: list[str]) -> list[Task]:
-    """Tasks by name, or all of the files that a pattern finds, each once.
+def named_tasks(named: list[str] | None) -> list[Task]:
+    """Tasks by name, or all of the files that a pattern finds, each once; all embedded if None.
 
     Raises:
         InputError: There is no such task.
     """
     from crosstune import tasks
 
-    found: dict[str, Task] = {}
-    for name in named:
+    found: dict[str, Task] = {} if named else _tasks(None)
+    for name in named or ():
         if not any(sign in name for sign in "*?[/") and Path(name).suffix not in {".yaml", ".yml"}:
             found |= {task.name: task for task in _chosen([name], None)}
             continue

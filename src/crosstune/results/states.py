@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from crosstune.results.content import content, damaged
+from crosstune.results.store import Store
 
 LARGEST = 4
 """Dimensions that can be left out to see what a few of them do."""
@@ -193,3 +194,13 @@ def read_states(folder: Path) -> States:
     except (OSError, ValueError, TypeError, KeyError):
         raise damaged(folder / "states.json") from None
     return found
+
+
+def states_of(store: Store, key: str) -> States | None:
+    """Sound states of a study; None when there are none.
+
+    Raises:
+        InputError: As `read_states`.
+    """
+    folder = store.entry("states", key)
+    return None if folder is None else read_states(folder)

@@ -43,7 +43,6 @@ from crosstune.results.content import (
     is_row,
 )
 from crosstune.results.entry import damage, seal, sync
-from crosstune.results.states import States, read_states
 
 FORMAT = 1
 """Version of the folder's layout; a newer one is refused."""
@@ -211,11 +210,6 @@ class Store:
         if not (isinstance(rows, list) and all(map(is_layers_row, rows))):
             raise damaged(self.folder / "layers.json")
         return rows
-
-    def states(self, key: str) -> States | None:
-        """Sound states; None when there are none."""
-        folder = self.entry("states", key)
-        return None if folder is None else read_states(folder)
 
     def fail(self, key: str, failure: dict[str, Any]) -> None:
         """Record why the job or cell of that key could not be finished."""

@@ -18,6 +18,7 @@ from crosstune.errors import InputError, JobFailure
 from crosstune.executors import executors
 from crosstune.models import LanguageModel
 from crosstune.results.matrix import TransferMatrix
+from crosstune.results.states import states_of
 from crosstune.results.store import FORMAT, Store, study_in
 from crosstune.study.estimate import asking_work, probing_work, tuning_work
 from crosstune.study.plan import Job, Plan, plan
@@ -127,7 +128,10 @@ def _is_done(job: Job, store: Store) -> bool:
     Hashes them all, so that all that is damaged is told.
     """
     cells: list[Mapping[str, Any] | None] = [store.cell(key) for key in job.questions]
-    cells += [None if kept is None else kept.record for kept in map(store.states, job.probes)]
+    cells += [
+        None if kept is None else kept.record
+        for kept in (states_of(store, key) for key in job.probes)
+    ]
     if job.recipe is None:
         return None not in cells
     folder = store.entry("adapters", job.key)

@@ -36,7 +36,7 @@ from crosstune.models import (
     Tuning,
 )
 from crosstune.results.outcomes import Outcome, write_outcomes
-from crosstune.results.states import write_states
+from crosstune.results.states import states_of, write_states
 from crosstune.results.store import Store
 from crosstune.study.draft import Probe, Question
 from crosstune.study.estimate import asking_work, probing_work, tuning_work
@@ -218,7 +218,7 @@ class Worker:
         """Keep the states of what is not kept yet; returns how many failed."""
         failures, moved = 0, None
         for name, probe in job.probes.items():
-            kept = self.store.states(name)
+            kept = states_of(self.store, name)
             if kept and kept.record["proof"]["tensors_sha256"] == proof.tensors_sha256:
                 continue
             if kept:

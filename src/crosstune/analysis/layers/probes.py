@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crosstune.results.states import States
+from crosstune.results.states import States, states_of
 from crosstune.results.store import Store
 
 BASE = "base"
@@ -91,9 +91,11 @@ def opened(store: Store, probe: Probed) -> Opened | None:
     Raises:
         InputError: A file is damaged.
     """
-    base = store.states(probe.base)
-    controls = {seed: kept for seed, key in probe.controls.items() if (kept := store.states(key))}
-    mixtures = {run: kept for run, key in probe.mixtures.items() if (kept := store.states(key))}
+    base = states_of(store, probe.base)
+    controls = {
+        seed: kept for seed, key in probe.controls.items() if (kept := states_of(store, key))
+    }
+    mixtures = {run: kept for run, key in probe.mixtures.items() if (kept := states_of(store, key))}
     if base is None or not controls:
         return None
     return Opened(base, controls, mixtures)
