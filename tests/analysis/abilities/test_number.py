@@ -29,7 +29,7 @@ def test_noise_has_no_abilities(kind: str) -> None:
     assert by_parallel_analysis <= 4
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_has_no_abilities_in_95_percent_of_200(kind: str) -> None:
     abilities, by_parallel_analysis = found_in(kind, tables=200)

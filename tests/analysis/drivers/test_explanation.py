@@ -117,7 +117,7 @@ def test_a_group_of_sources_and_pairs_alone_has_no_say_of_targets() -> None:
     assert [(row["held_out"], row["group"]) for row in found.groups] == [("source", CLASSES)]
 
 
-@pytest.mark.parametrize("draws", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("draws", [8, pytest.param(100, marks=pytest.mark.by_hand)])
 def test_no_driver_is_invented(draws: int) -> None:
     claims = 0
     for seed in range(draws):
