@@ -44,13 +44,15 @@ def _likely(context: str, choices: Sequence[str], weights: Weights) -> Weights:
 
 @dataclass
 class StandIn:
-    """`largest`: the budget that still fits; `delay`: seconds a step takes; `calls`: what came."""
+    """`largest`: the budget that still fits; `delay`: seconds a step takes; `calls`: what came;
+    `longest`: characters of a context whose states are read whole."""
 
     identity: str
     has_chat_template: bool = False
     packs: bool = True
     largest: int = 10**9
     delay: float = 0.0
+    longest: int = 10**9
     calls: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -84,7 +86,7 @@ class StandIn:
         position: str,
         tokens_per_batch: int,
         progress: models.Progress,
-    ) -> NDArray[np.float32]:
+    ) -> models.Activations:
         """Four layers: the last word's own one, then ever more of what was tuned."""
         self.calls.append("states")
         if tokens_per_batch > self.largest:
@@ -99,7 +101,7 @@ class StandIn:
                     here = self.base[places] + layer * self.change[places]
                     found[layer, i, unit] = here.mean()
         progress(len(prompts), len(prompts), "")
-        return found
+        return models.Activations(found, sum(len(p.context) > self.longest for p in prompts))
 
     def moved(self) -> tuple[float, ...]:
         return tuple(layer * float(np.linalg.norm(self.change)) for layer in (1, 2, 3))

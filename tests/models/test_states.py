@@ -33,7 +33,7 @@ def states(
         position=position,  # type: ignore[arg-type]
         tokens_per_batch=batch,
         progress=quiet,
-    )
+    ).states
 
 
 def plain(model: TorchModel, asked: Sequence[Prompt], position: str) -> np.ndarray:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crosstune.analysis.similarity import linear_cka
 from crosstune.errors import InputError
 from crosstune.results.states import LARGEST, bytes_of, read_states, write_states
 
@@ -19,7 +18,7 @@ N = 30
 def made(width: int) -> np.ndarray:
     generator = np.random.default_rng(0)
     states = generator.normal(size=(3, N, width)) + 50
-    states[2, :, 3] *= 40  # one dimension beyond the others
+    states[2, :, 3] *= 400  # one dimension beyond the others
     states[0] = states[0, 0]
     return np.asarray(states, dtype=np.float32)
 
@@ -44,15 +43,14 @@ def test_products_are_those_of_centred_states(tmp_path: Path, width: int, form: 
         size = np.abs(expected).max()
         np.testing.assert_allclose(found.products(layer), expected, atol=tolerance * size)
         few = centred[:, np.sort(np.argsort(-centred.var(axis=0))[LARGEST:])]
+        expected = few @ few.T
+        size = np.abs(expected).max()
+        # Single precision keeps what is small beside the four; half precision rounds it alone.
         np.testing.assert_allclose(
-            found.products(layer, without_largest=True), few @ few.T, atol=tolerance * size
+            found.products(layer, without_largest=True), expected, atol=5e-3 * size
         )
     np.testing.assert_allclose(found.means, states.mean(axis=1), rtol=1e-6)
     np.testing.assert_allclose(found.variances[1:], states[1:].astype(float).var(axis=1), rtol=1e-5)
-    own = found.states(1)
-    assert (own is None) == (form == "products")
-    if own is not None:
-        assert linear_cka(own, states[1]) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])

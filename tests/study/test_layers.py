@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from crosstune.errors import InputError
+from crosstune.errors import InputError, JobFailure
 from crosstune.results.states import states_of
+from crosstune.results.status import status
 from crosstune.results.store import Store
 from crosstune.study.plan import Plan, plan
 from crosstune.study.run import run
@@ -185,7 +186,7 @@ def test_states_that_cannot_be_kept_are_a_failure_with_a_reason(
     def broken(self: StandIn, prompts: Any, **how: Any) -> Any:
         found = honest(self, prompts, **how)
         if len(prompts) == 12:
-            found[2, 0, 0] = float("nan")
+            found.states[2, 0, 0] = float("nan")
         return found
 
     monkeypatch.setattr(StandIn, "activations", broken)
@@ -198,6 +199,51 @@ def test_states_that_cannot_be_kept_are_a_failure_with_a_reason(
     store = desk.run()
     assert store.failures() == {}
     assert desk.calls("states") == 5
+
+
+def test_states_that_failed_or_are_missing_show_in_the_status(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = desk.run()
+    now = status(store)
+    assert (now.states, now.states_done, now.jobs_done, now.jobs) == (10, 10, 7, 7)
+    name = store.layers()[3]["key"]
+    Store(desk.out, writable=True).discard("states", name)
+    now = status(store)
+    assert (now.states_done, now.jobs_done, now.failures) == (9, 6, ())
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise JobFailure("no states today")
+
+    monkeypatch.setattr(StandIn, "activations", broken)
+    now = status(desk.run())
+    assert now.states_done == 9
+    assert ["no states today" in told for told in now.failures] == [True]
+
+
+def test_prompts_that_lost_their_beginning_are_counted_and_told(desk: Desk) -> None:
+    store = desk.run(longest=23)
+    kept = states_of(store, store.layers()[0]["key"])
+    assert kept is not None
+    assert 0 < kept.record["truncated"] < 20
+    assert any("lost their beginning to fit the model" in line for line in desk.told.lines)
+
+
+def test_layers_that_are_no_longer_wanted_are_forgotten(desk: Desk) -> None:
+    assert len(desk.run().layers()) == 10
+    assert desk.run(small_study()).layers() == []
+
+
+def test_a_task_has_one_control(desk: Desk) -> None:
+    sources = ["mood", {"name": "more", "tasks": "mood", "examples": 10}]
+    planned = desk.plan(sources=sources, seeds=[0])
+    assert [row["source"] for row in planned.layers] == ["", "mood"]
+    assert "layers: mood is the control of mood; no states are kept of more" in planned.warnings
+
+
+def test_a_source_called_base_is_refused_where_layers_are_kept() -> None:
+    with pytest.raises(InputError, match="'base' is the word"):
+        small_study(sources=["mood", {"name": "base", "tasks": ["mood", "sums"]}], layers=LAYERS)
 
 
 def test_a_source_may_have_its_own_number_of_examples(desk: Desk) -> None:

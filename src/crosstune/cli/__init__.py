@@ -137,6 +137,8 @@ def status_command(folder: Folder) -> None:
     print(f"study  {now.name}")
     print(f"jobs   {now.jobs_done} of {now.jobs} done")
     print(f"cells  {now.cells_done} of {now.cells} done, {now.cells - now.cells_done} missing")
+    if now.states:
+        print(f"states {now.states_done} of {now.states} done")
     for failure in now.failures:
         print(f"failed: {failure}")
     if now.failures:
@@ -238,7 +240,7 @@ def _run(study: Study, *, out: Path, folder: Path, device: str) -> None:
         print(f"page:    {_write_page(Store(out), matrix=found)}  (open it in a browser)")
     except InputError as error:
         complain(f"no page: {error}")
-    tell_gaps(found)
+    tell_gaps(found, states_in=Store(out))
 
 
 def _write_page(

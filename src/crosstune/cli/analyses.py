@@ -97,6 +97,7 @@ def layers(
         source=source, target=target, target_family=target_family, recipe=recipe
     )
     print(written(layers_by(store, part, measure=measure), table=table, form=form).rstrip("\n"))
+    tell_gaps(part, states_in=store)
 
 
 def abilities(
@@ -170,5 +171,7 @@ def compare(
                 )
             )
         pairs = {task: (kept[0][task], kept[1][task]) for task in prompts}
-        found = compared((references[0].name, references[1].name), pairs, measure=measure)
+        names = (references[0].name, references[1].name)
+        names = (first, second) if names[0] == names[1] else names
+        found = compared(names, pairs, measure=measure)
     print(written(found, table=table, form=form).rstrip("\n"))

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from crosstune.results.matrix import TransferMatrix
+    from crosstune.results.store import Store
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder of results.")]
@@ -40,8 +41,13 @@ ProfileFormat = Annotated[
 Format = Literal["table", "csv", "json", "parquet"]
 
 
-def tell_gaps(found: TransferMatrix) -> None:
-    """Tell every reason of a failure once, and what is missing; either makes the exit status 1."""
+def tell_gaps(found: TransferMatrix, *, states_in: Store | None = None) -> None:
+    """Tell every reason of a failure once, and what is missing; either makes the exit status 1.
+
+    Args:
+        found: The matrix.
+        states_in: The store whose hidden states count too.
+    """
     for reason in dict.fromkeys(found.reasons.values()):
         complain(f"failed: {reason}")
     failed, missing = found.failed(), found.missing()
@@ -52,7 +58,18 @@ def tell_gaps(found: TransferMatrix) -> None:
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         complain(f"{counted(missing, 'score')} {verb} missing; run the study again")
-    if failed or missing:
+    gone = 0
+    if states_in is not None:
+        from crosstune.results.status import status
+
+        now = status(states_in)
+        gone = now.states - now.states_done
+        for reason in dict.fromkeys(now.failures):
+            if gone and reason not in found.reasons.values():
+                complain(f"failed: {reason}")
+        if gone:
+            complain(f"hidden states: {gone} of {now.states} are missing; run the study again")
+    if failed or missing or gone:
         raise typer.Exit(1)
 
 

@@ -139,14 +139,15 @@ def named_tasks(named: list[str] | None) -> list[Task]:
     Raises:
         InputError: There is no such task.
     """
-    from crosstune import tasks
 
-    found: dict[str, Task] = {} if named else _tasks(None)
-    for name in named or ():
-        if not any(sign in name for sign in "*?[/") and Path(name).suffix not in {".yaml", ".yml"}:
-            found |= {task.name: task for task in _chosen([name], None)}
-            continue
-        embedded = set(_tasks(None))
-        more = tasks.load([name], folder=Path.cwd())
-        found |= {key: task for key, task in more.items() if key not in embedded}
+    embedded = _tasks(None)
+    files = [name for name in named or () if _is_pattern(name)]
+    names = [name for name in named or embedded if name not in files]
+    found = {task.name: task for task in _chosen(names, None)} if names else {}
+    if files:
+        found |= {name: task for name, task in _tasks(files).items() if name not in embedded}
     return [*found.values()]
+
+
+def _is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[/") or Path(name).suffix in {".yaml", ".yml"}

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 
 from crosstune.errors import MissingExtra
 from crosstune.models.protocol import (
+    Activations,
     Assignment,
     ChoiceAnswer,
     LanguageModel,
@@ -30,6 +31,7 @@ from crosstune.models.recipe import Recipe
 from crosstune.models.reference import ModelReference, resolve
 
 __all__ = [
+    "Activations",
     "Assignment",
     "ChoiceAnswer",
     "LanguageModel",

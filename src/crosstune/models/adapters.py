@@ -263,7 +263,7 @@ def _changes(model: Model, originals: Mapping[str, Tensor]) -> Iterator[tuple[st
                 yield name, layer.get_delta_weight("default").float()
         return
     for name, parameter in model.named_parameters():
-        if parameter is not originals[name] and parameter.ndim > 1:
+        if parameter.ndim > 1:
             yield name, parameter.float() - originals[name].float()
 
 

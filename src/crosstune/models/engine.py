@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -302,7 +301,7 @@ class TorchModel:
         position: Position,
         tokens_per_batch: int,
         progress: Progress,
-    ) -> Float[np.ndarray, "layers prompts width"]:
+    ) -> protocol.Activations:
         """Hidden states of every layer; see the protocol."""
         encoded = self._encoder.contexts(prompts, room=1)
         with memory_told(tokens_per_batch), self._arithmetic():
@@ -314,7 +313,8 @@ class TorchModel:
                 budget=tokens_per_batch,
                 progress=progress,
             )
-        return np.asarray(found.numpy())
+        cut = sum(prompt.truncated for prompt in encoded)
+        return protocol.Activations(np.asarray(found.numpy()), cut)
 
     def moved(self) -> tuple[float, ...]:
         """How far each block's weights are from the base's; see the protocol."""

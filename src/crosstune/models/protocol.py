@@ -75,6 +75,19 @@ class Measured:
     states: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Activations:
+    """Hidden states of prompts.
+
+    Attributes:
+        states: In single precision, the embedding first.
+        truncated: Prompts that lost their beginning to fit the model.
+    """
+
+    states: Float[np.ndarray, "layers prompts width"]
+    truncated: int
+
+
 MEASURED = 32
 """Prompts whose states are read."""
 
@@ -220,7 +233,7 @@ class LanguageModel(Protocol):
         position: Position,
         tokens_per_batch: int,
         progress: Progress,
-    ) -> Float[np.ndarray, "layers prompts width"]:
+    ) -> Activations:
         """Hidden states of every layer in fp32, prompts in their order, one forward pass.
 
         The first layer is the embedding; the others are what each block hands on, the last one
@@ -231,10 +244,9 @@ class LanguageModel(Protocol):
         """
 
     def moved(self) -> tuple[float, ...]:
-        """How far each block's weights are from the base's: the norm of the change over theirs.
+        """How far each block's matrices are from the base's: norm of the change over theirs.
 
-        Of linear weights that an adapter changes, or of all where all were tuned; in the order of
-        the blocks, 0 for the bare base.
+        In the order of the blocks; 0 for the bare base.
         """
 
     def score_choices(

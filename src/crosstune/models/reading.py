@@ -208,17 +208,16 @@ class Reader:
         counts = [len(tree) - begin for tree, begin in zip(trees, begins, strict=True)]
         firsts = [start + begin for start, begin in zip(starts, begins, strict=False)]
         at = torch.cat([torch.arange(a, a + n) for a, n in zip(firsts, counts, strict=True)])
-        owner = torch.repeat_interleave(torch.arange(len(trees)), torch.tensor(counts))
-        at, owner = at.to(self.base.device), owner.to(self.base.device)
+        at = at.to(self.base.device)
         one = torch.zeros(1, dtype=torch.long, device=self.base.device)
         with within, output_at(self.base, one, one):  # one place, as nobody reads its logits
             layers = model(**ways, use_cache=False, output_hidden_states=True).hidden_states
-        sizes = torch.tensor(counts, device=self.base.device)[:, None]
         means = []
         for layer in layers:
             kept = layer.flatten(0, 1)[at].float()
-            sums = kept.new_zeros(len(trees), kept.shape[1]).index_add_(0, owner, kept)
-            means.append((sums / sizes).cpu())
+            if max(counts) > 1:
+                kept = torch.stack([part.mean(0) for part in kept.split(counts)])
+            means.append(kept.cpu())
         return torch.stack(means)
 
     @torch.inference_mode()

@@ -173,21 +173,23 @@ def _sizes(config: Path) -> tuple[int, int] | None:
 
 def _hub(name: str, revision: str | None) -> ModelReference:
     try:
-        from huggingface_hub import HfApi, constants, snapshot_download
+        from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError:
         raise MissingExtra(f"The Hub model '{name}'", "models") from None
     parameters = None
     try:
         if constants.is_offline_mode():
-            commit = Path(
+            there = Path(
                 snapshot_download(
                     name, revision=revision, local_files_only=True, allow_patterns=["config.json"]
                 )
-            ).name
+            )
+            commit, config = there.name, there / "config.json"
         else:
             info = HfApi().model_info(name, revision=revision, timeout=20)
             commit = info.sha or ""
+            config = Path(hf_hub_download(name, "config.json", revision=commit or revision))
             parameters = info.safetensors.total if info.safetensors else None
     except LocalEntryNotFoundError:
         raise InputError(
@@ -205,4 +207,11 @@ def _hub(name: str, revision: str | None) -> ModelReference:
             f"the network, set HF_HUB_OFFLINE=1 to use the cache, give a local folder, or use "
             f"the embedded '{EMBEDDED}'"
         ) from None
-    return ModelReference(name, f"{name}@{commit}", "hub", revision=commit, parameters=parameters)
+    return ModelReference(
+        name,
+        f"{name}@{commit}",
+        "hub",
+        revision=commit,
+        parameters=parameters,
+        sizes=_sizes(config),
+    )

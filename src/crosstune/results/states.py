@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from crosstune.results.content import content, damaged
 from crosstune.results.store import Store
@@ -47,6 +47,11 @@ def _held_bytes(examples: int, width: int) -> int:
     return min(2 * examples * width, 4 * examples * (examples + 1) // 2)
 
 
+def largest_of(variances: Float[np.ndarray, " width"]) -> Int[np.ndarray, " few"]:
+    """The dimensions of largest variance, the first ones of equal ones."""
+    return np.argsort(-variances, kind="stable")[:LARGEST]
+
+
 def write_states(
     folder: Path, states: Float[np.ndarray, "layers examples width"], record: Mapping[str, Any]
 ) -> None:
@@ -63,13 +68,12 @@ def write_states(
     layers, examples, width = states.shape
     whole = _held_bytes(examples, width) == 2 * examples * width
     upper = np.triu_indices(examples)
-    count = min(LARGEST, width)
     held = np.empty(
         (layers, examples, width) if whole else (layers, len(upper[0])),
         dtype=np.float16 if whole else np.float32,
     )
     means, variances = np.empty((2, layers, width), dtype=np.float32)
-    largest = np.empty((layers, count, examples), dtype=np.float32)
+    largest = np.empty((layers, min(LARGEST, width), examples), dtype=np.float32)
     scales, constant = [], []
     for i, layer in enumerate(states):
         wide = layer.astype(np.float64)
@@ -81,7 +85,7 @@ def write_states(
         constant.append(away <= _SAME * float(np.abs(layer).max()))
         scales.append(away or 1.0)
         means[i], variances[i] = mean, wide.var(axis=0)
-        largest[i] = wide[:, np.argsort(-variances[i], kind="stable")[:count]].T
+        largest[i] = wide[:, largest_of(variances[i])].T
         held[i] = wide / scales[i] if whole else (wide @ wide.T)[upper]
     arrays = {"held": held, "means": means, "variances": variances, "largest": largest}
     for name, array in arrays.items():
@@ -140,11 +144,12 @@ class States:
         """
         if self.record["held"] == "states":
             states = self._states(layer)
-            found = states @ states.T
-        else:
-            found = np.zeros((self.examples, self.examples))
-            found[np.triu_indices(self.examples)] = self._held[layer]
-            found += np.triu(found, 1).T
+            if without_largest:
+                states[:, largest_of(self.variances[layer])] = 0
+            return np.asarray(states @ states.T)
+        found = np.zeros((self.examples, self.examples))
+        found[np.triu_indices(self.examples)] = self._held[layer]
+        found += np.triu(found, 1).T
         if without_largest:
             left_out = self._largest[layer].astype(np.float64)
             found -= left_out.T @ left_out
@@ -156,10 +161,6 @@ class States:
         held = np.sort(self.variances, axis=1)[:, -LARGEST:].sum(axis=1)
         shares = np.divide(held, whole, out=np.full(self.layers, np.nan), where=whole > 0)
         return np.asarray(shares)
-
-    def states(self, layer: int) -> Float[np.ndarray, "examples width"] | None:
-        """Centred states of a layer; None where their products alone are kept."""
-        return self._states(layer) if self.record["held"] == "states" else None
 
     def _states(self, layer: int) -> Float[np.ndarray, "examples width"]:
         scaled = self._held[layer].astype(np.float64)

@@ -7,7 +7,7 @@ data of every task that takes part, and hashing the prompts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -119,7 +119,9 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
         for source, recipe in product(study.sources, study.recipes)
     }
     questions = [question for target in study.targets for question in draft.questions(target)]
-    probes = [probe for name in _probed(study) if (probe := draft.probe(name)) is not None]
+    controls = _controls(study)
+    found = [draft.probe(name) for name in study.targets if name in controls]
+    probes = [probe for probe in found if probe is not None]
     if draft.problems or model is None:
         raise InputError("The study cannot be run", draft.told())
     base = base_ingredients(model.identity, numeric_type=resolved)
@@ -130,8 +132,9 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
     asked = {question.way: len(question.examples) for question in questions}
     datasets = _datasets(draft, trainings, questions)
     profiles = {way: dataset.key(base) for way, dataset in datasets.items()}
-    jobs, rows = _jobs(draft, base, trainings=trainings, questions=questions, shared=shared)
-    jobs, layers = _with_probes(draft, jobs, base, trainings=trainings, probes=probes)
+    jobs, rows, layers = _jobs(
+        draft, base, trainings=trainings, questions=questions, probes=probes, shared=shared
+    )
     for row in rows:
         row["source_profile"] = profiles["source", row["source"], row["recipe"]]
         row["target_profile"] = profiles["target", row["target"], row["condition"]]
@@ -141,6 +144,7 @@ def plan(study: Study, *, folder: Path, device: str = "auto", numeric_type: str 
         + draft.warnings
         + draft.left_out()
         + without_family(rows)
+        + _beside_controls(study)
         + leaks(shared, asked)
     )
     by_key = {profiles[name]: dataset for name, dataset in datasets.items()}
@@ -199,13 +203,32 @@ def _jobs(
     *,
     trainings: dict[Way, Training],
     questions: Sequence[Question],
+    probes: Sequence[Probe],
     shared: dict[tuple[Way, Way], Leakage],
-) -> tuple[tuple[Job, ...], tuple[dict[str, Any], ...]]:
-    """Jobs without repetition, and the rows of the matrix; a seed's slice is finished first."""
-    bare = Job(key(base), None, None, None, (), (), 0, _asked(base, questions), {}, base)
-    jobs = {bare.key: bare}
+) -> tuple[tuple[Job, ...], tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
+    """Jobs without repetition, the rows of the matrix, and those of the states.
+
+    A seed's slice is finished first.
+    """
     rows: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
     study = draft.study
+    controls = _controls(study)
+
+    def kept(ingredients: dict[str, Any], source: Source | None, **said: Any) -> dict[str, Probe]:
+        kind, wanted = _probed(source, controls, probes)
+        found = {states_key(ingredients, probe.ingredients): probe for probe in wanted}
+        told = {"kind": kind, "source": source.name if source else "", **said}
+        told |= {"tasks": list(source.tasks) if source else [], "job_key": key(ingredients)}
+        for name, probe in found.items():
+            layers.append(
+                {"task": probe.task.name, "family": probe.task.family, "key": name} | told
+            )
+        return found
+
+    there = kept(base, None, recipe="", seed=0)
+    bare = Job(key(base), None, None, None, (), (), 0, _asked(base, questions), there, base)
+    jobs = {bare.key: bare}
     stated = {
         (source, target): relation
         for relation, pairs in study.relations.items()
@@ -215,7 +238,13 @@ def _jobs(
     for seed, recipe, source in product(study.seeds, study.recipes, study.sources):
         way = (source.name, recipe.name)
         training = trainings[way]
-        ingredients = _ingredients(base, source, recipe, seed=seed, training=training)
+        ingredients = job_ingredients(
+            base,
+            with_examples(source, recipe),
+            seed=seed,
+            prompts=training.prompts,
+            edits=source.edits,
+        )
         chosen = [q for q in questions if study.cells == "all" or _is_own(source, q)]
         asked = _asked(ingredients, chosen)
         dropped = sum(draft.dropped[name, "train", recipe.prompt] for name in source.tasks)
@@ -228,7 +257,7 @@ def _jobs(
             labels=training.labels,
             dropped=dropped,
             questions=asked,
-            probes={},
+            probes=kept(ingredients, source, recipe=recipe.name, seed=seed),
             ingredients=ingredients,
         )
         jobs.setdefault(job.key, job)
@@ -260,67 +289,48 @@ def _jobs(
             }
             for question in chosen
         ]
-    return tuple(jobs.values()), tuple(rows)
+    return tuple(jobs.values()), tuple(rows), tuple(layers)
 
 
-def _ingredients(
-    base: dict[str, Any], source: Source, recipe: Recipe, *, seed: int, training: Training
-) -> dict[str, Any]:
-    return job_ingredients(
-        base,
-        with_examples(source, recipe),
-        seed=seed,
-        prompts=training.prompts,
-        edits=source.edits,
-    )
+def _asked(job: dict[str, Any], questions: Sequence[Question]) -> dict[str, Question]:
+    return {cell_key(job, question.ingredients): question for question in questions}
 
 
 def _is_own(source: Source, question: Question) -> bool:
     return len(source.tasks) > 1 or question.task.name in source.tasks
 
 
-def _probed(study: Study) -> list[str]:
-    """Tasks whose states are kept: targets that a source of its own teaches as they are."""
-    controls = {s.tasks[0] for s in study.sources if len(s.tasks) == 1 and not s.edits}
-    return [name for name in study.targets if study.layers and name in controls]
+def _controls(study: Study) -> dict[str, str]:
+    """Of each target whose states are kept, the source that teaches it alone and as it is."""
+    controls: dict[str, str] = {}
+    for source in study.sources:
+        (name, *others) = source.tasks
+        if study.layers and not others and not source.edits and name in study.targets:
+            controls.setdefault(name, source.name)
+    return controls
 
 
-def _with_probes(
-    draft: Draft,
-    jobs: Sequence[Job],
-    base: dict[str, Any],
-    *,
-    trainings: dict[Way, Training],
-    probes: Sequence[Probe],
-) -> tuple[tuple[Job, ...], tuple[dict[str, Any], ...]]:
-    """Jobs with what states are kept of them, and the rows of layers.json."""
-    study, kept = draft.study, {job.key: dict(job.probes) for job in jobs}
-    rows: list[dict[str, Any]] = []
-
-    def keep(ingredients: dict[str, Any], wanted: Sequence[Probe], **said: Any) -> None:
-        for probe in wanted:
-            name = states_key(ingredients, probe.ingredients)
-            kept[key(ingredients)][name] = probe
-            told = {"task": probe.task.name, "family": probe.task.family, "key": name}
-            rows.append(told | said | {"job_key": key(ingredients)})
-
-    if probes:
-        keep(base, probes, kind="base", source="", tasks=[], recipe="", seed=0)
-    for seed, recipe, source in product(study.seeds, study.recipes, study.sources):
-        if source.edits:
-            continue
-        training = trainings[source.name, recipe.name]
-        keep(
-            _ingredients(base, source, recipe, seed=seed, training=training),
-            [p for p in probes if len(source.tasks) > 1 or p.task.name in source.tasks],
-            kind="mixture" if len(source.tasks) > 1 else "control",
-            source=source.name,
-            tasks=list(source.tasks),
-            recipe=recipe.name,
-            seed=seed,
-        )
-    return tuple(replace(job, probes=kept[job.key]) for job in jobs), tuple(rows)
+def _probed(
+    source: Source | None, controls: dict[str, str], probes: Sequence[Probe]
+) -> tuple[str, list[Probe]]:
+    """What part a source plays in the comparison of layers, and whose states are kept of it."""
+    if source is None:
+        return "base", [*probes]
+    if source.edits:
+        return "", []
+    if len(source.tasks) > 1:
+        return "mixture", [*probes]
+    return "control", [p for p in probes if controls[p.task.name] == source.name]
 
 
-def _asked(job: dict[str, Any], questions: Sequence[Question]) -> dict[str, Question]:
-    return {cell_key(job, question.ingredients): question for question in questions}
+def _beside_controls(study: Study) -> list[str]:
+    """A line for every source that teaches a task alone which has another control already."""
+    controls = _controls(study)
+    return [
+        f"layers: {controls[source.tasks[0]]} is the control of {source.tasks[0]}; "
+        f"no states are kept of {source.name}"
+        for source in study.sources
+        if len(source.tasks) == 1
+        and not source.edits
+        and controls.get(source.tasks[0], source.name) != source.name
+    ]

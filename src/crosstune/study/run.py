@@ -74,7 +74,7 @@ def run(
     weights: dict[str, str] = dict(store.study.get("base_sha256", {}))
     store.write("study.json", _resolved(planned, weights))
     store.write("plan.json", json.dumps(planned.rows, indent=1))
-    if planned.layers:
+    if planned.layers or store.layers():
         store.write("layers.json", json.dumps(planned.layers, indent=1))
     left = [job for job in planned.jobs if not _is_done(job, store)]
     unmeasured = {

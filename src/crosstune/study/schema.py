@@ -204,6 +204,8 @@ class Study(BaseModel):
             for source in own
             if self.cells == "own" and source.tasks[0] not in self.targets
         ]
+        if self.layers and any(source.name == "base" for source in self.sources):
+            problems.append("sources: 'base' is the word for the model before tuning in layers")
         if self.layers and not any(not s.edits and s.tasks[0] in self.targets for s in own):
             problems.append(
                 "layers: there is nothing to compare with: name at least one task both as a source "

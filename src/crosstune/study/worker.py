@@ -22,7 +22,6 @@ from crosstune.errors import (
     CrosstuneError,
     DamagedFile,
     JobFailure,
-    OutOfMemory,
     ProofFailure,
     StoreFailure,
 )
@@ -41,12 +40,10 @@ from crosstune.results.store import Store
 from crosstune.study.draft import Probe, Question
 from crosstune.study.estimate import asking_work, probing_work, tuning_work
 from crosstune.study.keys import key
+from crosstune.study.memory import within_memory
 from crosstune.study.plan import Job
 from crosstune.study.progress import Reporter
 from crosstune.tasks.example import Example, Prompt
-
-SMALLEST_BUDGET = 256
-"""Tokens of a batch; running out of memory below twice this is a failure."""
 
 Answer = ChoiceAnswer | TextAnswer
 Read = TypeVar("Read")
@@ -242,7 +239,7 @@ class Worker:
             f"{job.title}: states of {probe.task.name}", units=probing_work(probe)
         )
         began = time.monotonic()
-        states, budget = self._within_memory(
+        found, budget = self._read(
             probe.task.name,
             lambda budget: self.model.activations(
                 probe.prompts,
@@ -262,12 +259,18 @@ class Worker:
             "ingredients": {"job": job.ingredients, "probe": probe.ingredients},
             "tokens_per_batch": budget,
             "packed": self.model.packs,
+            "truncated": found.truncated,
             "moved": list(moved),
             "proof": asdict(self._proved(proof)),
             "seconds": time.monotonic() - began,
             "versions": dict(self.versions),
         }
-        self.store.put("states", name, lambda folder: write_states(folder, states, record))
+        self.store.put("states", name, lambda folder: write_states(folder, found.states, record))
+        if found.truncated:
+            self.reporter.say(
+                f"{job.title}: {found.truncated} of {len(probe.prompts)} prompts of "
+                f"{probe.task.name} lost their beginning to fit the model"
+            )
 
     def _proved(self, proof: Proof) -> Proof:
         """What `check` says now; it has to be of the model that this job attached."""
@@ -340,20 +343,11 @@ class Worker:
                 progress=progress,
             )
 
-        return self._within_memory(question.task.name, answers)
+        return self._read(question.task.name, answers)
 
-    def _within_memory(self, name: str, read: Callable[[int], Read]) -> tuple[Read, int]:
-        """What is read with the study's budget, or the largest half of it that fits."""
-        budget = self.tokens_per_batch
-        while True:
-            try:
-                return read(budget), budget
-            except OutOfMemory:
-                if budget // 2 < SMALLEST_BUDGET:
-                    text = f"out of memory even with batches of {budget} tokens"
-                    raise JobFailure(text) from None
-                budget //= 2
-                self.reporter.say(f"{name}: out of memory, batches of {budget} tokens now")
+    def _read(self, name: str, read: Callable[[int], Read]) -> tuple[Read, int]:
+        say = self.reporter.say
+        return within_memory(read, name=name, budget=self.tokens_per_batch, say=say)
 
     def _fail(self, name: str, error: Exception, *, title: str) -> int:
         """Record and tell a failure; what the store itself refuses ends the run."""

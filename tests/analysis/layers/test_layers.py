@@ -16,9 +16,12 @@ from crosstune.analysis.layers import compare, layers_by
 from crosstune.analysis.layers.curves import compared, layer_map
 from crosstune.analysis.layers.depth import gathered, middle
 from crosstune.analysis.layers.probes import opened, probed
+from crosstune.analysis.layers.tables import _COLUMNS
 from crosstune.analysis.similarity import MEASURES, linear_cka
 from crosstune.errors import InputError
+from crosstune.report.findings import units, written
 from crosstune.results.states import LARGEST, read_states, write_states
+from crosstune.results.store import Store
 
 
 def rows(found: Analysis, name: str) -> list[dict[str, Any]]:
@@ -33,26 +36,26 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 
 
 def test_curves_are_the_alignments_of_the_states(found: Analysis) -> None:
-    told = {(r["task"], r["model"], r["layer"]): r for r in rows(found, "curves")}
+    told = {(r["task"], r["curve"], r["layer"]): r for r in rows(found, "curves")}
     for task, model, layer in [("t3", "base", 5), ("t3", "mixture", 7), ("t8", "mixture", 12)]:
         who = MIXTURE if model == "mixture" else model
         expected = linear_cka(states(task, who, 0)[layer], states(task, "control", 0)[layer])
         row = told[task, model, layer]
-        assert row["similarity"] == pytest.approx(expected, abs=2e-3)
-        assert row["low"] < row["similarity"] < row["high"] <= 1
+        assert row["value"] == pytest.approx(expected, abs=2e-3)
+        assert row["low"] < row["value"] < row["high"] <= 1
         assert row["chance"] < 0.05
         assert (row["n"], row["d"]) == (N, WIDTH)
 
 
 def test_a_constant_embedding_is_missing_with_its_reason(found: Analysis) -> None:
     first = [row for row in rows(found, "curves") if row["layer"] == 0]
-    assert {row["similarity"] for row in first} == {None}
+    assert {row["value"] for row in first} == {None}
     assert {row["reason"] for row in first} == {
         "all prompts end in one token, so their embedding is one state"
     }
     assert any("their embedding is one state" in told for told in found.sentences)
     others = [row for row in rows(found, "curves") if row["layer"]]
-    assert None not in {row["similarity"] for row in others}
+    assert None not in {row["value"] for row in others}
     assert {row["reason"] for row in others} == {None}
 
 
@@ -61,10 +64,10 @@ def test_the_planted_bends_are_located(found: Analysis) -> None:
     assert taught["located"]
     assert abs(taught["first"] - RISE[0]) <= 1
     assert abs(taught["second"] - RISE[1]) <= 1
-    assert taught["first_low"] <= taught["first"] <= taught["first_high"]
-    assert taught["first_share"] == pytest.approx(taught["first"] / (LAYERS - 1))
+    assert taught["first_from"] <= taught["first"] <= taught["first_to"]
+    assert taught["first_depth"] == pytest.approx(taught["first"] / (LAYERS - 1))
     assert taught["transition_slope"] > max(taught["shared_slope"], taught["refinement_slope"])
-    assert "shared, transition and refinement" in found.sentences[1]
+    assert "shared, transition and refinement layers meet at" in found.sentences[1]
     (apart,) = (row for row in rows(found, "segments") if row["tasks_are"] == "held out")
     assert not apart["located"]
     assert "too few" in apart["reason"]
@@ -73,13 +76,11 @@ def test_the_planted_bends_are_located(found: Analysis) -> None:
 def test_what_the_mixture_adds_is_told_task_by_task(found: Analysis) -> None:
     told = {row["task"]: row for row in rows(found, "tasks")}
     assert told["t0"]["tasks_are"] == "held out"
-    assert abs(told["t0"]["difference"]) < 0.05
+    assert abs(told["t0"]["added"]) < 0.05
     for task in [f"t{i}" for i in range(1, 9)]:
         row = told[task]
-        assert row["difference"] == pytest.approx(
-            row["mixture_similarity"] - row["base_similarity"]
-        )
-        assert 0 < row["low"] < row["difference"] < row["high"]
+        assert row["added"] == pytest.approx(row["mixture_similarity"] - row["bare_similarity"])
+        assert 0 < row["low"] < row["added"] < row["high"]
         assert row["q"] < 0.001
     assert any("more like the control than the base in 8 of 8" in t for t in found.sentences)
 
@@ -92,9 +93,9 @@ def test_medians_and_families_are_those_of_the_curves(found: Analysis) -> None:
         if (row["tasks_are"], row["curve"], row["layer"]) == ("in the mixture", "base", 9)
     )
     values = [
-        c["similarity"]
+        c["value"]
         for c in curves
-        if (c["tasks_are"], c["model"], c["layer"]) == ("in the mixture", "base", 9)
+        if (c["tasks_are"], c["curve"], c["layer"]) == ("in the mixture", "base", 9)
     ]
     assert (row["value"], row["tasks"]) == (pytest.approx(np.median(values)), 8)
     assert row["low"] <= row["value"] <= row["high"]
@@ -103,13 +104,11 @@ def test_medians_and_families_are_those_of_the_curves(found: Analysis) -> None:
     family = next(
         row
         for row in rows(found, "families")
-        if (row["tasks_are"], row["family"], row["model"], row["layer"])
+        if (row["tasks_are"], row["family"], row["curve"], row["layer"])
         == ("in the mixture", "f1", "mixture", 9)
     )
     values = [
-        c["similarity"]
-        for c in curves
-        if (c["family"], c["model"], c["layer"]) == ("f1", "mixture", 9)
+        c["value"] for c in curves if (c["family"], c["curve"], c["layer"]) == ("f1", "mixture", 9)
     ]
     assert (family["value"], family["tasks"]) == (pytest.approx(np.mean(values)), 3)
 
@@ -142,8 +141,8 @@ def test_tasks_that_lie_apart_are_told_apart(found: Analysis) -> None:
 
 
 def test_a_few_dimensions_can_be_left_out(found: Analysis) -> None:
-    told = rows(found, "dimensions")
-    assert told[0]["base"] is None
+    told = [row for row in rows(found, "dimensions") if row["tasks_are"] == "in the mixture"]
+    assert told[0]["bare_value"] is None
     row = told[6]
     values = []
     for i in range(1, 9):
@@ -152,8 +151,8 @@ def test_a_few_dimensions_can_be_left_out(found: Analysis) -> None:
             x = states(f"t{i}", who, 0)[6].astype(float)
             both.append(x[:, np.argsort(-x.var(axis=0))[LARGEST:]])
         values.append(linear_cka(*both))
-    assert row["base_without"] == pytest.approx(np.median(values), abs=3e-3)
-    assert 0 < row["largest_share"] < 1
+    assert row["bare_without"] == pytest.approx(np.median(values), abs=3e-3)
+    assert 0 < row["largest_part"] < 1
 
 
 def test_how_far_weights_moved_is_told(found: Analysis) -> None:
@@ -167,7 +166,7 @@ def test_how_far_weights_moved_is_told(found: Analysis) -> None:
 def test_seeds_are_averaged_and_paired(tmp_path: Path) -> None:
     store, matrix = write(tmp_path, count=5, seeds=(0, 1))
     found = analyze(store, "layers", matrix=matrix)
-    told = {(r["task"], r["model"], r["layer"]): r for r in rows(found, "curves")}
+    told = {(r["task"], r["curve"], r["layer"]): r for r in rows(found, "curves")}
     for model, who in (("base", "base"), ("mixture", MIXTURE)):
         values = [
             linear_cka(
@@ -176,22 +175,23 @@ def test_seeds_are_averaged_and_paired(tmp_path: Path) -> None:
             )
             for seed in (0, 1)
         ]
-        assert told["t2", model, 7]["similarity"] == pytest.approx(np.mean(values), abs=2e-3)
+        assert told["t2", model, 7]["value"] == pytest.approx(np.mean(values), abs=2e-3)
 
 
 def test_without_a_mixture_the_base_is_told_alone(tmp_path: Path) -> None:
     store, matrix = write(tmp_path, count=5, mixture=False)
     found = analyze(store, "layers", matrix=matrix)
     assert "no mixture" in found.sentences[0]
-    assert {row["model"] for row in rows(found, "curves")} == {"base"}
-    assert {table.name for table in found.tables} == {"curves", "map", "separation", "moved"}
+    assert {row["curve"] for row in rows(found, "curves")} == {"base"}
+    lacking = {"segments", "tasks"}
+    assert {table.name for table in found.tables} == {*_COLUMNS} - lacking
 
 
 def test_missing_states_are_named_and_left_out(tmp_path: Path) -> None:
     store, matrix = write(tmp_path, count=6, without=("t4",))
     found = analyze(store, "layers", matrix=matrix)
     assert "t4" not in {row["task"] for row in rows(found, "curves")}
-    assert any("left out: t4. Run the study again" in told for told in found.sentences)
+    assert any("left out: control t4 (seed 0) on t4." in told for told in found.sentences)
 
 
 def test_a_study_without_states_says_how_to_get_them(tmp_path: Path) -> None:
@@ -226,13 +226,13 @@ def test_other_measures_are_those_of_the_states(tmp_path: Path, name: str) -> No
 
     store, matrix = write(tmp_path, count=5, changed=narrow)
     found = layers_by(store, matrix, measure=name)
-    told = {(r["task"], r["model"], r["layer"]): r for r in rows(found, "curves")}
+    told = {(r["task"], r["curve"], r["layer"]): r for r in rows(found, "curves")}
     expected = MEASURES[name](
         states("t2", "base", 0)[7, :, :6], states("t2", "control", 0)[7, :, :6]
     )
-    assert told["t2", "base", 7]["similarity"] == pytest.approx(expected, abs=5e-3)
+    assert told["t2", "base", 7]["value"] == pytest.approx(expected, abs=5e-3)
     assert (told["t2", "base", 7]["low"] is None) == (name != "rbf_cka")
-    assert name in found.sentences[-2] or name in " ".join(found.sentences)
+    assert any(f"Measure: {name}" in told for told in found.sentences)
 
 
 def test_what_a_measure_cannot_do_is_told(tmp_path: Path) -> None:
@@ -246,9 +246,7 @@ def test_what_a_measure_cannot_do_is_told(tmp_path: Path) -> None:
     assert all("need at least 49 examples" in str(reason) for reason in reasons)
 
 
-def test_one_broken_model_does_not_shift_the_layers_of_others(tmp_path: Path) -> None:
-    """A layer that one model holds constant is missing for that task alone."""
-
+def test_a_layer_that_one_model_holds_constant_is_missing_for_it_alone(tmp_path: Path) -> None:
     def broken(row: dict[str, Any], found: np.ndarray) -> np.ndarray:
         if (row["kind"], row["task"]) == ("mixture", "t3"):
             found[6] = 2.0
@@ -256,9 +254,71 @@ def test_one_broken_model_does_not_shift_the_layers_of_others(tmp_path: Path) ->
 
     store, matrix = write(tmp_path, count=7, changed=broken)
     found = analyze(store, "layers", matrix=matrix)
-    gone = [r for r in rows(found, "curves") if r["similarity"] is None and r["layer"]]
-    assert {(r["task"], r["layer"]) for r in gone} == {("t3", 6)}
-    assert rows(found, "segments")[0]["reason"] == "layers in between are not known"
+    gone = [r for r in rows(found, "curves") if r["value"] is None and r["layer"]]
+    assert {(r["task"], r["curve"], r["layer"], r["reason"]) for r in gone} == {
+        ("t3", curve, 6, "all examples have one state") for curve in ("mixture", "difference")
+    }
+    (row,) = rows(found, "segments")
+    assert (row["tasks"], row["left_out"]) == (6, "t3")
+    assert abs(row["first"] - RISE[0]) <= 1
+    assert any("without t3, unknown at some layers" in told for told in found.sentences)
+
+
+def without(store: Store, told: list[dict[str, Any]], *, but: Any) -> None:
+    """Remove the states of rows that a function picks."""
+    for row in told:
+        if but(row):
+            store.discard("states", row["key"])
+
+
+def test_a_difference_is_of_the_seeds_that_both_have(tmp_path: Path) -> None:
+    def far(row: dict[str, Any], found: np.ndarray) -> np.ndarray:
+        if (row["kind"], row["seed"]) == ("control", 1):
+            found[1:] = np.random.default_rng(3).normal(size=found[1:].shape)
+        return found
+
+    store, matrix = write(tmp_path, count=5, seeds=(0, 1), changed=far)
+    without(store, store.layers(), but=lambda r: (r["kind"], r["seed"]) == ("mixture", 1))
+    found = analyze(store, "layers", matrix=matrix)
+    told = {(r["task"], r["curve"], r["layer"]): r for r in rows(found, "curves")}
+    expected = [
+        linear_cka(states("t2", who, 0)[9], states("t2", "control", 0)[9])
+        for who in (MIXTURE, "base")
+    ]
+    assert told["t2", "mixture", 9]["value"] == pytest.approx(expected[0], abs=2e-3)
+    assert told["t2", "base", 9]["value"] == pytest.approx(expected[1], abs=2e-3)
+    assert told["t2", "difference", 9]["value"] == pytest.approx(
+        expected[0] - expected[1], abs=2e-3
+    )
+    assert any("all (seed 1) on t0" in told for told in found.sentences)
+
+
+def test_a_mixture_that_lacks_a_task_is_told(tmp_path: Path) -> None:
+    store, matrix = write(tmp_path, count=7)
+    without(store, store.layers(), but=lambda r: (r["kind"], r["task"]) == ("mixture", "t5"))
+    found = analyze(store, "layers", matrix=matrix)
+    assert any("left out: all (seed 0) on t5." in told for told in found.sentences)
+    assert rows(found, "segments")[0]["tasks"] == 6
+    assert "t5" not in {row["task"] for row in rows(found, "curves")}
+
+
+def test_a_fall_is_not_called_refinement(tmp_path: Path) -> None:
+    def turned_over(row: dict[str, Any], found: np.ndarray) -> np.ndarray:
+        who = {"base": MIXTURE, "mixture": "base"}.get(row["kind"])
+        return found if who is None else states(row["task"], who, 0)
+
+    store, matrix = write(tmp_path, count=8, changed=turned_over)
+    found = analyze(store, "layers", matrix=matrix)
+    (row,) = rows(found, "segments")
+    assert row["transition_slope"] < 0
+    assert "the curve bends at" in found.sentences[0]
+
+
+def test_people_read_layers_and_similarities_as_they_are(found: Analysis) -> None:
+    """Nothing of them is in points."""
+    for table in found.tables:
+        assert "points" not in {*units(table.rows).values()}, table.name
+        assert "×100" not in written(found, table=table.name, form="table")
 
 
 def test_memory_is_that_of_one_task(tmp_path: Path) -> None:
@@ -279,8 +339,9 @@ def test_the_interval_of_a_median_draws_tasks(tmp_path: Path) -> None:
     store, _ = write(tmp_path, count=6)
     curves = []
     for probe in probed(store.layers()):
-        states_of = opened(store, probe)
+        states_of, missing = opened(store, probe)
         assert states_of is not None
+        assert missing == []
         curves.append(compared(states_of).curves["base"])
     told = middle(curves)
     values = np.array([curve.values[9] for curve in curves])
@@ -306,7 +367,7 @@ def test_two_models_are_compared_at_the_same_depth(tmp_path: Path) -> None:
     }
     found = compare(("small", "tall"), pairs)
     told = {(row["task"], row["layer"]): row for row in rows(found, "depth")}
-    assert told["t1", 0]["reason"] == "all examples have one state"
+    assert "their embedding is one state" in told["t1", 0]["reason"]
     row = told["t1", 8]
     assert row["similarity"] == pytest.approx(linear_cka(first["t1"][8], second["t1"][4]), abs=2e-3)
     assert row["low"] < row["similarity"] < row["high"]

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from crosstune.analysis.similarity import MEASURES, linear_cka, rbf_cka, similarities
-from crosstune.analysis.similarity.alignments import alignment, chance_at_most, ready, unit
+from crosstune.analysis.similarity.alignments import (
+    aligned_map,
+    alignment,
+    chance_at_most,
+    ready,
+    stacked_products,
+)
 from crosstune.analysis.similarity.kernels import gaussian, linear_kernel, unbiased
 
 
@@ -90,9 +96,17 @@ def test_a_map_of_all_layers_is_that_of_the_pairs(offset: float) -> None:
         similarities(xs, [ys[0][1:]])
 
 
-def test_a_unit_kernel_needs_no_row_sums() -> None:
-    x, _ = pair(12)
-    kernel = linear_kernel(x)
-    found = unit(kernel[np.triu_indices(12)], 12)
-    expected = unbiased(kernel)[np.triu_indices(12)]
-    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-12)
+def test_a_map_of_kept_products_is_that_of_the_states() -> None:
+    xs, ys = zip(*[pair(12, seed=seed) for seed in range(3)], strict=True)
+    upper = np.triu_indices(12)
+    stacks = [stacked_products([linear_kernel(x)[upper] for x in part], 12) for part in (xs, ys)]
+    np.testing.assert_allclose(aligned_map(*stacks), similarities(xs, ys), atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"), [(np.full((40, 3), 0.1), "constant"), (np.full((40, 3), np.nan), "finite")]
+)
+def test_a_map_with_a_layer_that_says_nothing_is_refused(wrong: np.ndarray, told: str) -> None:
+    x, y = pair(40)
+    with pytest.raises(ValueError, match=told):
+        similarities([x, wrong], [y])

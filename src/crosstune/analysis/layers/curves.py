@@ -16,7 +16,13 @@ from jaxtyping import Float
 
 from crosstune.analysis.layers.probes import BASE, Opened, Run
 from crosstune.analysis.similarity import MEASURES
-from crosstune.analysis.similarity.alignments import Without, aligned_map, alignment, ready
+from crosstune.analysis.similarity.alignments import (
+    Without,
+    aligned_map,
+    alignment,
+    ready,
+    stacked_products,
+)
 from crosstune.analysis.similarity.kernels import Kernel, gaussian, normalised, unbiased
 from crosstune.analysis.similarity.measures import Measure
 from crosstune.errors import InputError
@@ -62,14 +68,16 @@ class Compared:
 
     Attributes:
         curves: By model: `base`, or a mixture's name.
-        reasons: Why a layer has no value.
+        bases: The base's curve over the seeds of each mixture, so that both are of one set.
+        reasons: Why a model has no value at a layer.
         examples: Of the probe.
         width: Of the model.
         shares: Part of the variance of the base's states in the dimensions of largest variance.
     """
 
     curves: dict[str, Curve]
-    reasons: dict[int, str]
+    bases: dict[str, Curve]
+    reasons: dict[tuple[str, int], str]
     examples: int
     width: int
     shares: Float[np.ndarray, " layers"]
@@ -97,97 +105,100 @@ def compared(found: Opened, name: str = "linear_cka") -> Compared:
         found: States of its models, on the same examples.
         name: A measure for which `measure_of` gives one.
     """
-    base = found.base
-    runs: dict[str, list[Run]] = {BASE: [(BASE, seed) for seed in found.controls]}
-    for run in found.mixtures:
-        if run[1] in found.controls:
-            runs.setdefault(run[0], []).append(run)
-    values = {run: np.full(base.layers, np.nan) for part in runs.values() for run in part}
-    fewer = {run: np.full(base.layers, np.nan) for run in values}
-    each = {run: np.full((base.layers, base.examples), np.nan) for run in values}
-    reasons: dict[int, str] = {}
-    for layer in range(base.layers):
-        if reason := _constant(found, layer):
-            reasons[layer] = reason
-            continue
-        try:
-            _compare_layer(found, layer, name, values=values, each=each)
-        except ValueError as error:
-            reasons[layer] = str(error)
-            continue
-        if name == "linear_cka":
-            _compare_fewer(found, layer, fewer)
+    base, layers = found.base, found.base.layers
+    seeds: dict[str, list[int]] = {BASE: [*found.controls]}
+    for model, seed in found.mixtures:
+        seeds.setdefault(model, []).append(seed)
+    runs = [(model, seed) for model, part in seeds.items() for seed in part]
+    values, fewer = ({run: np.full(layers, np.nan) for run in runs} for _ in range(2))
+    each = {run: np.full((layers, base.examples), np.nan) for run in runs}
+    reasons: dict[tuple[str, int], str] = {}
+    for layer in range(layers):
+        ready_there = {seed: prepare(kept, layer, name) for seed, kept in found.controls.items()}
+        bare = prepare(base, layer, name)
+        without = _without_largest(found, layer) if name == "linear_cka" else {}
+        for run in runs:
+            model, seed = run
+            own = bare if model == BASE else prepare(found.mixtures[run], layer, name)
+            told = between(own, ready_there[seed], name)
+            if isinstance(told, str):
+                reasons[model, layer] = told
+                continue
+            values[run][layer], each[run][layer] = told.whole, told.each
+            fewer[run][layer] = without.get(run, np.nan)
     known = name in KERNELS
-    curves = {
-        model: _mean(
-            [values[run] for run in part],
-            [each[run] for run in part] if known else None,
-            [fewer[run] for run in part],
-        )
-        for model, part in runs.items()
-    }
-    return Compared(curves, reasons, base.examples, base.width, base.largest_share())
+
+    def mean(model: str, part: list[int]) -> Curve:
+        chosen = [(model, seed) for seed in part]
+        parts = [each[run] for run in chosen] if known else None
+        return _mean([values[run] for run in chosen], parts, [fewer[run] for run in chosen])
+
+    return Compared(
+        {model: mean(model, part) for model, part in seeds.items()},
+        {model: mean(BASE, part) for model, part in seeds.items() if model != BASE},
+        reasons,
+        base.examples,
+        base.width,
+        base.largest_share(),
+    )
 
 
-def _constant(found: Opened, layer: int) -> str:
-    states = [found.base, *found.controls.values(), *found.mixtures.values()]
-    if any(one.constant[layer] for one in states):
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A layer made ready to be compared, or why it cannot be."""
+
+    made: Any = None
+    reason: str = ""
+
+
+def prepare(kept: States, layer: int, name: str) -> Prepared:
+    """One layer of one model, for a measure for which `measure_of` gives one."""
+    if kept.constant[layer]:
         if layer == 0:
-            return "all prompts end in one token, so their embedding is one state"
-        return "all examples have one state"
-    return ""
+            return Prepared(None, "all prompts end in one token, so their embedding is one state")
+        return Prepared(None, "all examples have one state")
+    products = kept.products(layer)
+    try:
+        if kernel := KERNELS.get(name):
+            return Prepared(ready(kernel(products)))
+        of_products = measure_of(name).of_products
+        assert of_products is not None
+        return Prepared(of_products(products))
+    except ValueError as error:
+        return Prepared(None, str(error))
 
 
-def _compare_layer(
-    found: Opened,
-    layer: int,
-    name: str,
-    *,
-    values: dict[Run, np.ndarray],
-    each: dict[Run, np.ndarray],
-) -> None:
-    """Fill in one layer; a reason why it cannot be is raised before anything is filled in."""
-    ready_of, between = _ways(name)
+def between(first: Prepared, second: Prepared, name: str) -> Without | str:
+    """The similarity of two prepared layers, or why there is none.
 
-    def prepared(kept: States) -> Any:
-        return ready_of(kept.products(layer))
-
-    base = prepared(found.base)
-    controls = {seed: prepared(kept) for seed, kept in found.controls.items()}
-    told: dict[Run, Without | float] = {
-        (BASE, seed): between(base, control) for seed, control in controls.items()
-    }
-    for run, kept in found.mixtures.items():
-        if run[1] in controls:
-            told[run] = between(prepared(kept), controls[run[1]])
-    for run, one in told.items():
-        values[run][layer] = one.whole if isinstance(one, Without) else one
-        if isinstance(one, Without):
-            each[run][layer] = one.each
+    What it is without each example is NaN for measures that are not in `KERNELS`.
+    """
+    if first.reason or second.reason:
+        return first.reason or second.reason
+    if name in KERNELS:
+        return alignment(first.made, second.made)
+    try:
+        return Without(measure_of(name).between(first.made, second.made), np.array([np.nan]))
+    except ValueError as error:
+        return str(error)
 
 
-def _ways(
-    name: str,
-) -> tuple[Callable[[Kernel], Any], Callable[[Any, Any], Without | float]]:
-    """How inner products are made ready, and how two that are ready are compared."""
-    if kernel := KERNELS.get(name):
-        return lambda products: ready(kernel(products)), alignment
-    measure = measure_of(name)
-    assert measure.of_products is not None
-    return measure.of_products, measure.between
+def _without_largest(found: Opened, layer: int) -> dict[Run, float]:
+    """Linear alignments without the dimensions of largest variance."""
 
-
-def _compare_fewer(found: Opened, layer: int, fewer: dict[Run, np.ndarray]) -> None:
-    def prepared(kept: States) -> Kernel:
+    def made(kept: States) -> Kernel | None:
+        if kept.constant[layer]:
+            return None
         return normalised(unbiased(kept.products(layer, without_largest=True)))
 
-    base = prepared(found.base)
+    base, told = made(found.base), {}
     for seed, kept in found.controls.items():
-        control = prepared(kept)
-        fewer[BASE, seed][layer] = np.vdot(base, control)
-        for run, mixed in found.mixtures.items():
-            if run[1] == seed:
-                fewer[run][layer] = np.vdot(prepared(mixed), control)
+        control = made(kept)
+        others = {run: made(mixed) for run, mixed in found.mixtures.items() if run[1] == seed}
+        for run, kernel in {(BASE, seed): base, **others}.items():
+            if control is not None and kernel is not None:
+                told[run] = float(np.vdot(kernel, control))
+    return told
 
 
 def _mean(
@@ -211,8 +222,8 @@ def layer_map(first: States, second: States) -> Float[np.ndarray, "layers others
     found = np.full((first.layers, second.layers), np.nan)
     if all(known):
         rows, columns = (
-            [kept.packed(i) for i in layers]
+            stacked_products([kept.packed(i) for i in layers], kept.examples)
             for kept, layers in zip((first, second), known, strict=True)
         )
-        found[np.ix_(*known)] = aligned_map(rows, columns, first.examples)
+        found[np.ix_(*known)] = aligned_map(rows, columns)
     return found

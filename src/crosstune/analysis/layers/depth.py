@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -18,10 +18,10 @@ from crosstune.results.states import States
 from crosstune.results.store import Store
 
 DRAWS = 2_000
-TAUGHT, HELD_OUT = "in the mixture", "held out"
+TAUGHT, HELD_OUT, ALONE = "in the mixture", "held out", "without a mixture"
 
 Place = tuple[str, str, str]
-"""Recipe, mixture, and whether its tasks are `TAUGHT` or `HELD_OUT`."""
+"""Recipe, mixture, and whether its tasks are `TAUGHT` or `HELD_OUT`; no mixture where `ALONE`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,31 +38,32 @@ class Gathered:
 
     Attributes:
         tasks: With their curves, in the order of the study.
-        missing: Tasks whose states are not there.
-        maps: Sums of layer maps with the control by recipe and model, and how many.
+        missing: Whose states are not there, or why.
+        position: Whose state stands for a prompt.
+        maps: Sums of layer maps with the controls by recipe and model, and of how many tasks.
         means: Mean states by recipe, model and task.
         within: Variances within tasks, likewise, each summed over dimensions.
         moved: Change of each block's weights by recipe, source and kind.
     """
 
-    tasks: list[Task]
-    missing: list[str]
-    maps: dict[tuple[str, str], tuple[np.ndarray, int]]
-    means: dict[tuple[str, str], dict[str, np.ndarray]]
-    within: dict[tuple[str, str], dict[str, np.ndarray]]
-    moved: dict[tuple[str, str, str], tuple[float, ...]]
+    tasks: list[Task] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    position: str = ""
+    maps: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    means: dict[tuple[str, str], dict[str, np.ndarray]] = field(default_factory=dict)
+    within: dict[tuple[str, str], dict[str, np.ndarray]] = field(default_factory=dict)
+    moved: dict[tuple[str, str, str], tuple[float, ...]] = field(default_factory=dict)
 
 
 def gathered(store: Store, probes: Sequence[Probed], measure: str) -> Gathered:
     """Read the states of one task after the other; memory is that of one task."""
-    found = Gathered([], [], {}, {}, {}, {})
+    found = Gathered()
     for probe in probes:
-        states = opened(store, probe)
-        if states is None:
-            found.missing.append(probe.task)
-            continue
-        found.tasks.append(Task(probe, compared(states, measure)))
-        _add(found, probe, states)
+        states, missing = opened(store, probe)
+        found.missing += missing
+        if states is not None:
+            found.tasks.append(Task(probe, compared(states, measure)))
+            _add(found, probe, states)
     return found
 
 
@@ -72,10 +73,12 @@ def _add(found: Gathered, probe: Probed, states: Opened) -> None:
     control = states.controls[seed]
     models = {BASE: states.base}
     models |= {name: kept for (name, each), kept in states.mixtures.items() if each == seed}
+    found.position = str(states.base.record.get("position", ""))
     for name, kept in models.items():
         place = probe.recipe, name
-        sums, count = found.maps.get(place, (0.0, 0))
-        found.maps[place] = (sums + layer_map(kept, control), count + 1)
+        values = layer_map(kept, control)
+        sums, counts = found.maps.get(place, (0.0, 0))
+        found.maps[place] = (sums + np.nan_to_num(values), counts + np.isfinite(values))
         found.means.setdefault(place, {})[probe.task] = kept.means
         found.within.setdefault(place, {})[probe.task] = kept.variances.sum(axis=1)
         if name != BASE:
@@ -93,31 +96,35 @@ class Group:
 
     Attributes:
         tasks: In the order of the study.
-        base: The bare base's curves.
-        mixture: The mixture's.
-        difference: Mixture minus base.
+        curves: Of each task, by `base`, `mixture` and `difference` (mixture minus base); of the
+            base alone where there is no mixture.
     """
 
     tasks: tuple[Task, ...]
-    base: tuple[Curve, ...]
-    mixture: tuple[Curve, ...]
-    difference: tuple[Curve, ...]
+    curves: dict[str, tuple[Curve, ...]]
 
 
 def groups(tasks: Sequence[Task]) -> dict[Place, Group]:
     """Tasks by recipe, mixture and whether they are in it."""
     parts: dict[Place, list[Task]] = {}
     for task in tasks:
-        for mixture, taught in task.probe.taught.items():
-            if mixture in task.compared.curves:
-                place = (task.probe.recipe, mixture, TAUGHT if taught else HELD_OUT)
-                parts.setdefault(place, []).append(task)
+        recipe, taught = task.probe.recipe, task.probe.taught
+        mixtures = [name for name in taught if name in task.compared.curves]
+        for name in mixtures:
+            place = (recipe, name, TAUGHT if taught[name] else HELD_OUT)
+            parts.setdefault(place, []).append(task)
+        if not taught:
+            parts.setdefault((recipe, "", ALONE), []).append(task)
     found = {}
     for place, part in parts.items():
-        base = tuple(task.compared.curves[BASE] for task in part)
-        mixed = tuple(task.compared.curves[place[1]] for task in part)
-        less = tuple(m.less(b) for m, b in zip(mixed, base, strict=True))
-        found[place] = Group(tuple(part), base, mixed, less)
+        if place[2] == ALONE:
+            curves = {BASE: tuple(task.compared.curves[BASE] for task in part)}
+        else:
+            base = tuple(task.compared.bases[place[1]] for task in part)
+            mixed = tuple(task.compared.curves[place[1]] for task in part)
+            less = tuple(m.less(b) for m, b in zip(mixed, base, strict=True))
+            curves = {BASE: base, "mixture": mixed, "difference": less}
+        found[place] = Group(tuple(part), curves)
     return found
 
 
@@ -144,16 +151,48 @@ def middle(curves: Sequence[Curve], *, seed: int = 0) -> Middle:
     return Middle(median, np.asarray(low), np.asarray(high), len(values))
 
 
-def bends(curves: Sequence[Curve]) -> tuple[Segmentation, int] | str:
-    """Two bends of the median curve and the layer it begins at, or why there are none to tell."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Bends:
+    """Two bends of the median curve, or why there are none to tell.
+
+    Attributes:
+        found: In layers counted from `first`; None where none can be fitted.
+        first: The first layer that was fitted.
+        last: The last one.
+        left_out: Positions of the curves that lack one of these layers.
+        reason: Why no bends are located; empty where they are.
+    """
+
+    found: Segmentation | None
+    first: int
+    last: int
+    left_out: tuple[int, ...]
+    reason: str
+
+
+def bends(curves: Sequence[Curve]) -> Bends:
+    """Fit two bends to the layers that most curves have; a curve that lacks one is left out."""
     values = np.stack([curve.values for curve in curves])
-    known = np.flatnonzero(np.isfinite(values).all(axis=0))
-    if not len(known) or known[-1] - known[0] + 1 > len(known):
-        return "layers in between are not known"
+    known = np.isfinite(values)
+    layers = np.flatnonzero(2 * known.sum(axis=0) > len(values))
+    if not len(layers) or layers[-1] - layers[0] + 1 > len(layers):
+        return Bends(None, 0, 0, (), "layers in between are not known")
+    first, last = int(layers[0]), int(layers[-1])
+    whole = known[:, layers].all(axis=1)
+    left_out = tuple(np.flatnonzero(~whole).tolist())
     try:
-        return segmentation(values[:, known]), int(known[0])
+        found = segmentation(values[np.ix_(whole, layers)])
     except ValueError as error:
-        return str(error)
+        return Bends(None, first, last, left_out, str(error))
+    widest = max(found.first_high - found.first_low, found.second_high - found.second_low)
+    reason = ""
+    if not found.located:
+        reason = "a line without bends does as well"
+    elif found.smooth >= found.explained:
+        reason = "a smooth curve (a cubic) does as well"
+    elif widest > (last - first) / 2:
+        reason = "the intervals are wider than half of the depth"
+    return Bends(found, first, last, left_out, reason)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +204,7 @@ class Held:
         mixture: Of the mixture.
         low: Lower end of the 95 % interval of the difference, over examples.
         high: Its upper end.
-        p: Of no difference.
+        p: Of no difference, of these models.
         q: Corrected over the tasks.
     """
 
@@ -179,13 +218,13 @@ class Held:
 
 def held(group: Group) -> Held:
     """How much of each task the base and the mixture hold, in the layers that decide answers."""
-    layers = len(group.base[0].values)
+    layers = len(group.curves[BASE][0].values)
     late = slice(layers // 2, None)
     base, mixture, less = (
-        np.array([curve.values[late].mean() for curve in part])
-        for part in (group.base, group.mixture, group.difference)
+        np.array([curve.values[late].mean() for curve in group.curves[name]])
+        for name in (BASE, "mixture", "difference")
     )
-    errors = np.array([_error(curve, late) for curve in group.difference])
+    errors = np.array([_error(curve, late) for curve in group.curves["difference"]])
     z = np.divide(less, errors, out=np.full(len(less), np.nan), where=errors > 0)
     p = 2 * norm.sf(np.abs(z))
     q = q_values(p, families=np.zeros(len(p), dtype=np.int64))
@@ -205,13 +244,14 @@ def between_tasks(
 ) -> Float[np.ndarray, " layers"]:
     """Share of the variance of states that lies between tasks, each task counting alike.
 
+    NaN where the states of a task are constant.
+
     Example:
         >>> means = {"a": np.array([[0.0], [0.0]]), "b": np.array([[0.0], [2.0]])}
         >>> between_tasks(means, {"a": np.ones(2), "b": np.ones(2)}).tolist()
         [0.0, 0.5]
     """
     centres = np.stack([means[name] for name in means])
+    variances = np.stack([within[name] for name in means])
     between = centres.var(axis=0).sum(axis=1)
-    whole = between + np.mean([within[name] for name in means], axis=0)
-    share = np.divide(between, whole, out=np.full(len(whole), np.nan), where=whole > 0)
-    return np.asarray(share)
+    return np.where(variances.all(axis=0), between / (between + variances.mean(axis=0)), np.nan)

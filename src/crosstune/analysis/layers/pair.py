@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from crosstune.analysis.findings import Analysis, Facts, Figure, Table
-from crosstune.analysis.layers.curves import KERNELS, layer_map, measure_of
-from crosstune.analysis.similarity.alignments import alignment, chance_at_most, ready
+from crosstune.analysis.layers.curves import KERNELS, between, layer_map, measure_of, prepare
+from crosstune.analysis.similarity.alignments import chance_at_most
 from crosstune.analysis.wording import counted
 from crosstune.results.states import States
 
@@ -89,28 +89,22 @@ def _map(
     first: States, second: States, measure: str
 ) -> tuple[Float[np.ndarray, "layers others"], dict[tuple[int, int], str]]:
     """All layers against all layers, NaN where they cannot be compared, and why not."""
-    pairs = product(range(first.layers), range(second.layers))
-    reasons = {
-        (layer, other): "all examples have one state"
-        for layer, other in pairs
-        if first.constant[layer] or second.constant[other]
-    }
-    if measure == "linear_cka":
-        return layer_map(first, second), reasons
-    way = measure_of(measure)
-    assert way.of_products is not None
-    of_products = way.of_products
     rows, columns = (
-        [None if same else of_products(kept.products(i)) for i, same in enumerate(kept.constant)]
-        for kept in (first, second)
+        [prepare(kept, layer, measure) for layer in range(kept.layers)] for kept in (first, second)
     )
     found = np.full((first.layers, second.layers), np.nan)
+    if measure == "linear_cka":
+        found = layer_map(first, second)
+    reasons = {}
     for (layer, x), (other, y) in product(enumerate(rows), enumerate(columns)):
-        if x is not None and y is not None:
-            try:
-                found[layer, other] = way.between(x, y)
-            except ValueError as error:
-                reasons[layer, other] = str(error)
+        if x.reason or y.reason:
+            found[layer, other], reasons[layer, other] = math.nan, x.reason or y.reason
+        elif measure != "linear_cka":
+            told = between(x, y, measure)
+            if isinstance(told, str):
+                reasons[layer, other] = told
+            else:
+                found[layer, other] = told.whole
     return found, reasons
 
 
@@ -122,7 +116,6 @@ def _depth(
     reasons: Mapping[tuple[int, int], str],
     measure: str,
 ) -> Iterator[Facts]:
-    kernel = KERNELS.get(measure)
     for layer in range(first.layers):
         # The embedding is the embedding's counterpart, the last layer the last one's.
         other = round(layer * (second.layers - 1) / (first.layers - 1))
@@ -137,32 +130,31 @@ def _depth(
             continue
         value = float(values[layer, other])
         best = int(np.nanargmax(values[layer]))
-        told = said | {
+        said |= {
             "similarity": value,
             "best_layer": best,
             "best_similarity": float(values[layer, best]),
         }
-        if kernel is not None:
-            pair = ((first, layer), (second, other))
-            error = alignment(*(ready(kernel(kept.products(i))) for kept, i in pair)).error
-            told |= {
-                "low": value - 1.96 * error,
-                "high": min(1.0, value + 1.96 * error),
+        if measure in KERNELS:
+            told = between(prepare(first, layer, measure), prepare(second, other, measure), measure)
+            assert not isinstance(told, str)
+            said |= {
+                "low": value - 1.96 * told.error,
+                "high": min(1.0, value + 1.96 * told.error),
                 "chance": chance_at_most(value, first.examples),
             }
-        yield told
+        yield said
 
 
 def _mean_map(maps: Sequence[Float[np.ndarray, "layers others"]]) -> Iterator[Facts]:
-    for layer, row in enumerate(np.mean(maps, axis=0)):
-        for other, value in enumerate(row):
-            if not math.isnan(value):
-                yield {
-                    "layer": layer,
-                    "other_layer": other,
-                    "similarity": float(value),
-                    "tasks": len(maps),
-                }
+    sums, counts = np.nan_to_num(maps).sum(axis=0), np.isfinite(maps).sum(axis=0)
+    for layer, other in zip(*np.nonzero(counts), strict=True):
+        yield {
+            "layer": int(layer),
+            "other_layer": int(other),
+            "similarity": float(sums[layer, other] / counts[layer, other]),
+            "tasks": int(counts[layer, other]),
+        }
 
 
 def _sentences(names: tuple[str, str], rows: Sequence[Facts]) -> Iterator[str]:
@@ -181,13 +173,13 @@ def _sentences(names: tuple[str, str], rows: Sequence[Facts]) -> Iterator[str]:
     yield (
         f"{names[0]} and {names[1]} on {counted(tasks, 'task')}, layers at the same depth: most "
         f"alike at layer {most} ({middle[most]:.2f} in the median), least at layer {least} "
-        f"({middle[least]:.2f}), at the last {middle[layers[-1]]:.2f}."
+        f"({middle[least]:.2f}), at layer {layers[-1]} {middle[layers[-1]]:.2f}."
     )
     last = [row for row in known if row["layer"] == layers[-1]]
     ranked = sorted(last, key=lambda row: row["similarity"])
     if len(ranked) > 1:
         yield (
-            f"At the last layer they differ most on {ranked[0]['task']} "
+            f"At layer {layers[-1]} they differ most on {ranked[0]['task']} "
             f"({ranked[0]['similarity']:.2f}), least on {ranked[-1]['task']} "
             f"({ranked[-1]['similarity']:.2f})."
         )

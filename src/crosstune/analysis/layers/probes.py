@@ -77,7 +77,7 @@ class Opened:
     Attributes:
         base: Of the bare base.
         controls: By seed.
-        mixtures: By mixture and seed.
+        mixtures: By mixture and seed; only those whose seed has a control.
     """
 
     base: States
@@ -85,17 +85,31 @@ class Opened:
     mixtures: dict[Run, States]
 
 
-def opened(store: Store, probe: Probed) -> Opened | None:
-    """The states of a task; None without those of the base or of every control.
+def opened(store: Store, probe: Probed) -> tuple[Opened | None, list[str]]:
+    """The states of a task, none without those of the base or of every control; what is missing.
 
     Raises:
         InputError: A file is damaged.
     """
-    base = states_of(store, probe.base)
+    failures, missing = store.failures(), []
+
+    def kept(key: str, who: str) -> States | None:
+        found = states_of(store, key)
+        if found is None:
+            missing.append(failures.get(key, f"{who} on {probe.task}"))
+        return found
+
+    base = kept(probe.base, BASE)
     controls = {
-        seed: kept for seed, key in probe.controls.items() if (kept := states_of(store, key))
+        seed: found
+        for seed, key in probe.controls.items()
+        if (found := kept(key, f"control {probe.control} (seed {seed})")) is not None
     }
-    mixtures = {run: kept for run, key in probe.mixtures.items() if (kept := states_of(store, key))}
+    mixtures = {
+        run: found
+        for run, key in probe.mixtures.items()
+        if (found := kept(key, f"{run[0]} (seed {run[1]})")) is not None and run[1] in controls
+    }
     if base is None or not controls:
-        return None
-    return Opened(base, controls, mixtures)
+        return None, missing
+    return Opened(base, controls, mixtures), missing

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from crosstune.analysis.findings import ANALYSES, Analysis, Facts, Figure, Table
-from crosstune.analysis.layers.curves import measure_of
+from crosstune.analysis.layers.curves import Curve, measure_of
 from crosstune.analysis.layers.depth import (
-    TAUGHT,
     Gathered,
     Group,
     Place,
+    Task,
     bends,
     between_tasks,
     gathered,
@@ -39,23 +41,24 @@ _NONE = (
     "nothing is tuned or asked anew."
 )
 _COLUMNS = {
-    "segments": "recipe mixture tasks_are tasks first first_low first_high second second_low "
-    "second_high first_share second_share shared_slope transition_slope refinement_slope "
-    "explained smooth p located reason",
+    "segments": "recipe mixture tasks_are tasks first first_from first_to second second_from "
+    "second_to first_depth second_depth shared_slope transition_slope refinement_slope explained "
+    "smooth p located reason first_layer last_layer left_out",
     "medians": "recipe mixture tasks_are curve layer depth value low high tasks",
-    "tasks": "recipe mixture tasks_are task family base_similarity mixture_similarity difference "
-    "low high p q n d",
-    "families": "recipe mixture tasks_are family model layer depth value tasks",
-    "curves": "recipe mixture tasks_are task family model layer depth similarity low high chance "
+    "tasks": "recipe mixture tasks_are task family bare_similarity mixture_similarity added low "
+    "high p q n d",
+    "families": "recipe mixture tasks_are family curve layer depth value tasks",
+    "curves": "recipe mixture tasks_are task family curve layer depth value low high chance "
     "without_largest n d reason",
-    "dimensions": "recipe mixture layer depth largest_share base base_without mixture_value "
-    "mixture_without",
+    "dimensions": "recipe mixture tasks_are layer depth largest_part bare_value bare_without "
+    "mixture_value mixture_without",
     "map": "recipe model layer control_layer similarity tasks",
     "separation": "recipe model layer depth between_tasks tasks",
+    "blocks": "recipe kind block change least most models",
     "moved": "recipe source kind block change",
 }
 _TITLES = {
-    "segments": "Where mixtures come to hold more of tasks than the base",
+    "segments": "Where mixtures part from the base",
     "medians": "Similarity with the controls over depth",
     "tasks": "What the base already holds of a task, and what the mixture adds",
     "families": "Families over depth",
@@ -63,33 +66,38 @@ _TITLES = {
     "dimensions": "What a few dimensions do",
     "map": "Layers against layers of the controls",
     "separation": "How far tasks lie apart",
-    "moved": "How far weights moved",
+    "blocks": "How far weights moved, in the median",
+    "moved": "How far weights moved, model by model",
 }
 _NOTES = {
     "segments": "Two bends of the median difference (mixture minus base) over tasks: shared up to "
-    "the first, refinement from the second on, transition between. In layers, and in shares "
-    "of the depth; 95 % intervals draw tasks. explained: of what a straight line leaves, "
-    "smooth: by a cubic instead; p: of curves without common bends, how many bend as much. "
-    "located: p < 0.05 and both intervals narrower than half of the depth.",
+    "the first, refinement from the second on, transition between. In layers, and in shares of the "
+    "depth; from and to: 95 % intervals that draw tasks. explained: of what a straight line "
+    "leaves, smooth: by a cubic instead; p: of curves without common bends, how many bend as much. "
+    "located: p < 0.05, better than the cubic, and intervals narrower than half of the depth.",
     "medians": "Medians over tasks, and the median of the differences (mixture minus base); 95 % "
-    "intervals draw tasks. Layer 0 is the embedding, the last one is after the final "
-    "norm.",
+    "intervals draw tasks, none of fewer than five. Layer 0 is the embedding, the last one is "
+    "after the final norm.",
     "tasks": "Means of the similarity with the task's control over the second half of the depth. "
-    "difference: mixture minus base with its 95 % interval over examples; q over tasks. "
-    "n: examples; d: width of the states.",
-    "families": "Means over the tasks of a family of the similarity with their controls.",
-    "curves": "Similarity with the task's control; 95 % interval over examples. chance: at most "
-    "this share of random pairings of the examples is as similar, by a closed bound. "
+    "added: mixture minus base with its 95 % interval over examples, of these models (another "
+    "seed may differ); q over tasks. n: examples; d: width of the states.",
+    "families": "Means over the tasks of a family of the similarity with their controls, and of "
+    "the differences (mixture minus base).",
+    "curves": "Similarity with the task's control, and the difference (mixture minus base); 95 % "
+    "interval over examples, of these models, where the measure has one in closed form. chance: at "
+    "most this share of random pairings of the examples is as similar. "
     f"without_largest: the {LARGEST} dimensions of largest variance left out of either model. n: "
     "examples; d: width of the states. reason: why there is no value.",
-    "dimensions": f"largest_share: of the variance of the base's states in the {LARGEST} "
-    "dimensions of largest variance; similarities with the controls with all dimensions, and "
-    "without those. Medians over tasks.",
+    "dimensions": f"largest_part: of the variance of the base's states in the {LARGEST} dimensions "
+    "of largest variance; similarities with the controls with all dimensions, and without those. "
+    "Medians over tasks.",
     "map": "Unbiased linear alignment, mean over tasks: rows are layers of the model, columns "
     "layers of the controls. The first seed.",
     "separation": "Share of the variance of the states that lies between tasks, each task counting "
-    "alike.",
-    "moved": "Norm of the change of a block's weights over their norm. Block b makes layer b.",
+    "alike. At the last token it holds each task's wording too. The first seed.",
+    "blocks": "Norm of the change of a block's matrices over their norm. Block b makes layer b. "
+    "Median, least and most over the models of a kind; the first seed.",
+    "moved": "Norm of the change of a block's matrices over their norm. Block b makes layer b.",
 }
 
 
@@ -115,18 +123,15 @@ def layers_by(store: Store, matrix: TransferMatrix, *, measure: str) -> Analysis
         InputError: A file is damaged, or there is no such measure.
     """
     measure_of(measure)
-    targets = {row.target for row in matrix.rows}
-    recipes = {row.recipe for row in matrix.rows}
-    sources = {row.source for row in matrix.rows}
-    probes = [
-        probe
-        for probe in probed(store.layers())
-        if probe.task in targets and probe.recipe in recipes
-    ]
-    for probe in probes:
-        for run in [run for run in probe.mixtures if run[0] not in sources]:
-            del probe.mixtures[run]
-            probe.taught.pop(run[0], None)
+    cells = {(row.source, row.target, row.recipe) for row in matrix.rows}
+    asked = {(target, recipe) for _, target, recipe in cells}
+    probes = []
+    for probe in probed(store.layers()):
+        if (probe.task, probe.recipe) in asked:
+            kept = {name for name in probe.taught if (name, probe.task, probe.recipe) in cells}
+            mixtures = {run: key for run, key in probe.mixtures.items() if run[0] in kept}
+            taught = {name: told for name, told in probe.taught.items() if name in kept}
+            probes.append(replace(probe, mixtures=mixtures, taught=taught))
     if not probes:
         return Analysis("layers", TITLE, (_NONE,), ())
     found = gathered(store, probes, measure)
@@ -136,10 +141,11 @@ def layers_by(store: Store, matrix: TransferMatrix, *, measure: str) -> Analysis
         "medians": partial(_medians, parts),
         "tasks": partial(_tasks, parts),
         "families": partial(_families, parts),
-        "curves": partial(_curves, parts, found),
-        "dimensions": partial(_dimensions, parts) if measure == MEASURE else lambda: iter(()),
+        "curves": partial(_curves, parts),
+        "dimensions": partial(_dimensions, parts, measure),
         "map": partial(_maps, found),
         "separation": partial(_separation, found),
+        "blocks": partial(_blocks, found),
         "moved": partial(_moved, found),
     }
     made = {name: [*make()] for name, make in rows.items()}
@@ -150,7 +156,7 @@ def layers_by(store: Store, matrix: TransferMatrix, *, measure: str) -> Analysis
     )
     there = {table.name for table in tables}
     figures = tuple(figure for figure in _FIGURES if figure.table in there)
-    told = tuple(sentences(made, missing=found.missing, measure=measure))
+    told = tuple(sentences(made, found=found, measure=measure))
     return Analysis("layers", TITLE, told, tables, figures)
 
 
@@ -162,58 +168,48 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _depth(layer: int, layers: int) -> float:
-    return layer / (layers - 1)
-
-
 def _segments(parts: Mapping[Place, Group]) -> Iterator[Facts]:
     for place, group in parts.items():
-        told = bends(group.difference)
-        said = _said(place) | {"tasks": len(group.tasks)}
-        if isinstance(told, str):
-            yield said | {"located": False, "reason": told}
+        if "difference" not in group.curves:
             continue
-        found, offset = told
-        deepest = len(group.base[0].values) - 1
-        wide = (
-            max(found.first_high - found.first_low, found.second_high - found.second_low)
-            > deepest / 2
-        )
-        reason = "no better than a line without bends" if found.p >= 0.05 else ""
-        yield (
-            said
-            | {
-                name: getattr(found, name) + offset
-                for name in ("first first_low first_high second second_low second_high".split())
-            }
-            | {
-                "first_share": (found.first + offset) / deepest,
-                "second_share": (found.second + offset) / deepest,
-                "shared_slope": found.slopes[0],
-                "transition_slope": found.slopes[1],
-                "refinement_slope": found.slopes[2],
-                "explained": found.explained,
-                "smooth": found.smooth,
-                "p": found.p,
-                "located": found.located and not wide,
-                "reason": reason or ("the intervals are wide" if wide else None),
-            }
-        )
+        told = bends(group.curves["difference"])
+        left_out = [group.tasks[i].probe.task for i in told.left_out]
+        said = _said(place) | {
+            "tasks": len(group.tasks) - len(left_out),
+            "located": not told.reason,
+            "reason": told.reason or None,
+            "left_out": ", ".join(left_out) or None,
+        }
+        if told.found is None:
+            yield said
+            continue
+        found, deepest = told.found, len(group.curves[BASE][0].values) - 1
+        yield said | {
+            "first": found.first + told.first,
+            "first_from": found.first_low + told.first,
+            "first_to": found.first_high + told.first,
+            "second": found.second + told.first,
+            "second_from": found.second_low + told.first,
+            "second_to": found.second_high + told.first,
+            "first_depth": (found.first + told.first) / deepest,
+            "second_depth": (found.second + told.first) / deepest,
+            "shared_slope": found.slopes[0],
+            "transition_slope": found.slopes[1],
+            "refinement_slope": found.slopes[2],
+            "explained": found.explained,
+            "smooth": found.smooth,
+            "p": found.p,
+            "first_layer": told.first,
+            "last_layer": told.last,
+        }
 
 
 def _medians(parts: Mapping[Place, Group]) -> Iterator[Facts]:
     for place, group in parts.items():
-        for name, curves in (
-            ("base", group.base),
-            ("mixture", group.mixture),
-            ("difference", group.difference),
-        ):
+        for name, curves in group.curves.items():
             told = middle(curves)
             for layer, value in enumerate(told.values):
-                yield _said(place) | {
-                    "curve": name,
-                    "layer": layer,
-                    "depth": _depth(layer, len(told.values)),
+                yield _at(place, name, layer, told.values) | {
                     "value": _number(value),
                     "low": _number(told.low[layer]),
                     "high": _number(told.high[layer]),
@@ -221,17 +217,24 @@ def _medians(parts: Mapping[Place, Group]) -> Iterator[Facts]:
                 }
 
 
+def _at(place: Place, curve: str, layer: int, values: np.ndarray) -> Facts:
+    depth = layer / (len(values) - 1)
+    return _said(place) | {"curve": curve, "layer": layer, "depth": depth}
+
+
 def _tasks(parts: Mapping[Place, Group]) -> Iterator[Facts]:
     for place, group in parts.items():
+        if "difference" not in group.curves:
+            continue
         told = held(group)
         rows = [
             _said(place)
             | {
                 "task": task.probe.task,
                 "family": task.probe.family,
-                "base_similarity": _number(told.base[i]),
+                "bare_similarity": _number(told.base[i]),
                 "mixture_similarity": _number(told.mixture[i]),
-                "difference": _number(told.mixture[i] - told.base[i]),
+                "added": _number(told.mixture[i] - told.base[i]),
                 "low": _number(told.low[i]),
                 "high": _number(told.high[i]),
                 "p": _number(told.p[i]),
@@ -241,7 +244,7 @@ def _tasks(parts: Mapping[Place, Group]) -> Iterator[Facts]:
             }
             for i, task in enumerate(group.tasks)
         ]
-        yield from sorted(rows, key=lambda row: -(row["base_similarity"] or -1.0))
+        yield from sorted(rows, key=lambda row: -(row["bare_similarity"] or -1.0))
 
 
 def _families(parts: Mapping[Place, Group]) -> Iterator[Facts]:
@@ -249,89 +252,71 @@ def _families(parts: Mapping[Place, Group]) -> Iterator[Facts]:
         order = sorted(range(len(group.tasks)), key=lambda i: group.tasks[i].probe.family)
         for family, members in groupby(order, key=lambda i: group.tasks[i].probe.family):
             which = [*members]
-            for model, curves in ((BASE, group.base), ("mixture", group.mixture)):
+            for name, curves in group.curves.items():
                 values = np.mean([curves[i].values for i in which], axis=0)
                 for layer, value in enumerate(values):
-                    yield _said(place) | {
+                    yield _at(place, name, layer, values) | {
                         "family": family,
-                        "model": model,
-                        "layer": layer,
-                        "depth": _depth(layer, len(values)),
                         "value": _number(value),
                         "tasks": len(which),
                     }
 
 
-def _curves(parts: Mapping[Place, Group], found: Gathered) -> Iterator[Facts]:
-    placed = [
-        (_said(place), task, {BASE: group.base[i], "mixture": group.mixture[i]})
-        for place, group in parts.items()
-        for i, task in enumerate(group.tasks)
-    ]
-    with_mixture = {id(task) for _, task, _ in placed}
-    placed += [
-        ({"recipe": task.probe.recipe}, task, {BASE: task.compared.curves[BASE]})
-        for task in found.tasks
-        if id(task) not in with_mixture
-    ]
-    for said, task, curves in placed:
-        n = task.compared.examples
-        for model, curve in curves.items():
-            for layer, value in enumerate(curve.values):
-                error = curve.errors[layer]
-                known = not math.isnan(error)
-                yield said | {
-                    "task": task.probe.task,
-                    "family": task.probe.family,
-                    "model": model,
-                    "layer": layer,
-                    "depth": _depth(layer, len(curve.values)),
-                    "similarity": _number(value),
-                    "low": value - 1.96 * error if known else None,
-                    "high": min(1.0, value + 1.96 * error) if known else None,
-                    "chance": chance_at_most(value, n) if known else None,
-                    "without_largest": _number(curve.fewer[layer]),
-                    "n": n,
-                    "d": task.compared.width,
-                    "reason": task.compared.reasons.get(layer),
-                }
-
-
-def _dimensions(parts: Mapping[Place, Group]) -> Iterator[Facts]:
+def _curves(parts: Mapping[Place, Group]) -> Iterator[Facts]:
     for place, group in parts.items():
-        if place[2] != TAUGHT:
-            continue
-        columns = {
-            "largest_share": np.median([t.compared.shares for t in group.tasks], axis=0),
-            "base": np.median([c.values for c in group.base], axis=0),
-            "base_without": np.median([c.fewer for c in group.base], axis=0),
-            "mixture_value": np.median([c.values for c in group.mixture], axis=0),
-            "mixture_without": np.median([c.fewer for c in group.mixture], axis=0),
+        for i, task in enumerate(group.tasks):
+            for name, curves in group.curves.items():
+                yield from _curve(place, task, name, curves[i])
+
+
+def _curve(place: Place, task: Task, name: str, curve: Curve) -> Iterator[Facts]:
+    n, reasons = task.compared.examples, task.compared.reasons
+    most = math.inf if name == "difference" else 1.0
+    for layer, value in enumerate(curve.values):
+        error = curve.errors[layer]
+        known = not math.isnan(error)
+        reason = reasons.get((BASE, layer)) or (
+            None if name == BASE else reasons.get((place[1], layer))
+        )
+        yield _at(place, name, layer, curve.values) | {
+            "task": task.probe.task,
+            "family": task.probe.family,
+            "value": _number(value),
+            "low": value - 1.96 * error if known else None,
+            "high": min(most, value + 1.96 * error) if known else None,
+            "chance": chance_at_most(value, n) if known and name != "difference" else None,
+            "without_largest": _number(curve.fewer[layer]),
+            "n": n,
+            "d": task.compared.width,
+            "reason": reason,
         }
-        layers = len(columns["base"])
-        for layer in range(layers):
-            yield {
-                "recipe": place[0],
-                "mixture": place[1],
-                "layer": layer,
-                "depth": _depth(layer, layers),
-                **{name: _number(values[layer]) for name, values in columns.items()},
+
+
+def _dimensions(parts: Mapping[Place, Group], measure: str) -> Iterator[Facts]:
+    for place, group in parts.items() if measure == MEASURE else ():
+        columns = {"largest_part": np.median([t.compared.shares for t in group.tasks], axis=0)}
+        for name, words in ((BASE, "bare"), ("mixture", "mixture")):
+            if curves := group.curves.get(name):
+                columns[f"{words}_value"] = np.median([c.values for c in curves], axis=0)
+                columns[f"{words}_without"] = np.median([c.fewer for c in curves], axis=0)
+        parts_of = columns["largest_part"]
+        for layer in range(len(parts_of)):
+            yield _at(place, BASE, layer, parts_of) | {
+                name: _number(values[layer]) for name, values in columns.items()
             }
 
 
 def _maps(found: Gathered) -> Iterator[Facts]:
-    for (recipe, model), (sums, count) in found.maps.items():
-        for layer, row in enumerate(sums / count):
-            for other, value in enumerate(row):
-                if not math.isnan(value):
-                    yield {
-                        "recipe": recipe,
-                        "model": model,
-                        "layer": layer,
-                        "control_layer": other,
-                        "similarity": float(value),
-                        "tasks": count,
-                    }
+    for (recipe, model), (sums, counts) in found.maps.items():
+        for layer, other in zip(*np.nonzero(counts), strict=True):
+            yield {
+                "recipe": recipe,
+                "model": model,
+                "layer": int(layer),
+                "control_layer": int(other),
+                "similarity": float(sums[layer, other] / counts[layer, other]),
+                "tasks": int(counts[layer, other]),
+            }
 
 
 def _separation(found: Gathered) -> Iterator[Facts]:
@@ -344,9 +329,26 @@ def _separation(found: Gathered) -> Iterator[Facts]:
                 "recipe": recipe,
                 "model": model,
                 "layer": layer,
-                "depth": _depth(layer, len(shares)),
+                "depth": layer / (len(shares) - 1),
                 "between_tasks": _number(share),
                 "tasks": len(means),
+            }
+
+
+def _blocks(found: Gathered) -> Iterator[Facts]:
+    kinds: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+    for (recipe, _, kind), changes in found.moved.items():
+        kinds.setdefault((recipe, kind), []).append(changes)
+    for (recipe, kind), models in kinds.items():
+        for block, changes in enumerate(zip(*models, strict=True), 1):
+            yield {
+                "recipe": recipe,
+                "kind": kind,
+                "block": block,
+                "change": median(changes),
+                "least": min(changes),
+                "most": max(changes),
+                "models": len(models),
             }
 
 
@@ -380,7 +382,7 @@ _FIGURES = (
         {
             "x": "layer",
             "y": "value",
-            "series": "model",
+            "series": "curve",
             "panel": "recipe mixture tasks_are family",
         },
     ),
@@ -391,7 +393,7 @@ _FIGURES = (
         "Difference of the similarity with the task's control, second half of the depth.",
         {
             "name": "task",
-            "value": "difference",
+            "value": "added",
             "low": "low",
             "high": "high",
             "group": "recipe mixture tasks_are",
@@ -418,9 +420,16 @@ _FIGURES = (
     ),
     Figure(
         "curves",
-        "moved",
+        "blocks",
         "How far weights moved",
-        "Norm of the change over the norm, block by block.",
-        {"x": "block", "y": "change", "series": "source", "panel": "recipe kind"},
+        "Norm of the change over the norm, block by block; medians over models, least to most.",
+        {
+            "x": "block",
+            "y": "change",
+            "low": "least",
+            "high": "most",
+            "series": "kind",
+            "panel": "recipe",
+        },
     ),
 )

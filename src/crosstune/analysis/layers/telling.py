@@ -6,146 +6,165 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from crosstune.analysis.findings import Facts
-from crosstune.analysis.layers.probes import BASE
+from crosstune.analysis.layers.depth import Gathered
 from crosstune.analysis.wording import counted, listed, percent, probability
 
-_NAMED = 3
 CLEAR = 0.05
+_NAMED = 3
 
 
 def sentences(
-    tables: Mapping[str, Sequence[Facts]], *, missing: Sequence[str], measure: str
+    tables: Mapping[str, Sequence[Facts]], *, found: Gathered, measure: str
 ) -> Iterator[str]:
     """What stands out, bends first."""
     for row in tables["segments"]:
         yield _bends(row)
-    for key in dict.fromkeys(_place(row) for row in tables["tasks"]):
-        yield from _tasks([row for row in tables["tasks"] if _place(row) == key])
-    if not tables["tasks"]:
-        yield from _alone(tables["curves"])
-    yield from _dimensions(tables["dimensions"])
-    yield from _separation(tables["separation"])
-    yield from _moved(tables["moved"])
-    if tables["curves"]:
-        sizes = sorted({row["n"] for row in tables["curves"]})
+    for part in _parts(tables["tasks"], "recipe", "mixture", "tasks_are"):
+        yield from _tasks(part)
+    for part in _parts(tables["medians"], "recipe", "mixture", "tasks_are"):
+        if not part[0]["mixture"]:
+            yield from _alone(part, tables["curves"])
+    for part in _parts(tables["dimensions"], "recipe", "mixture", "tasks_are"):
+        yield from _dimensions(part)
+    for part in _parts(tables["separation"], "recipe", "model"):
+        yield from _separation(part)
+    for part in _parts(tables["blocks"], "recipe", "kind"):
+        yield _moved(part)
+    if rows := tables["curves"]:
+        sizes = sorted({row["n"] for row in rows})
         n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-        width = tables["curves"][0]["d"]
-        yield f"Measure: {measure}; {n} examples a task, states of {width} dimensions."
-    reasons = {row["reason"]: row["layer"] for row in tables["curves"] if row["reason"]}
-    for reason, layer in reasons.items():
-        yield f"Not known at some layers (layer {layer}): {reason}."
-    if missing:
-        names = listed(list(dict.fromkeys(missing)))
-        yield f"States are missing, so these tasks are left out: {names}. Run the study again."
+        where = found.position.replace("_", " ")
+        yield (
+            f"Measure: {measure}, {n} examples a task, states of {rows[0]['d']} dimensions"
+            + (f" ({where})." if where else ".")
+        )
+        yield from _unknown(rows)
+    if found.missing:
+        names = listed(list(dict.fromkeys(found.missing)))
+        yield f"States are missing, and left out: {names}."
 
 
-def _place(row: Facts) -> tuple[str, str, str]:
-    return row["recipe"], row["mixture"], row["tasks_are"]
+def _parts(rows: Sequence[Facts], *names: str) -> Iterator[list[Facts]]:
+    """Rows with the same values of these columns."""
+    parts: dict[tuple[object, ...], list[Facts]] = {}
+    for row in rows:
+        parts.setdefault(tuple(row[name] for name in names), []).append(row)
+    yield from parts.values()
+
+
+def _signed(value: float, digits: int = 2) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _bends(row: Facts) -> str:
     who = f"{row['mixture']} ({row['recipe']}), {counted(row['tasks'], 'task')} {row['tasks_are']}"
+    if row["left_out"]:
+        who += f" (without {row['left_out']}, unknown at some layers)"
+    where = "where it parts from the base"
     if "first" not in row:
-        return (
-            f"{who}: where it comes to hold more than the base is not locatable ({row['reason']})."
-        )
-    told = (
-        f"layers up to {row['first']} ({percent(row['first_share'])} of the depth; 95 % interval "
-        f"{row['first_low']:.0f} to {row['first_high']:.0f}), from {row['second']} "
-        f"({percent(row['second_share'])}; {row['second_low']:.0f} to {row['second_high']:.0f}) on"
+        return f"{who}: {where} is not locatable ({row['reason']})."
+    at = (
+        f"layers {row['first']} ({percent(row['first_depth'])} of the depth; 95 % interval "
+        f"{row['first_from']:.0f} to {row['first_to']:.0f}) and {row['second']} "
+        f"({percent(row['second_depth'])}; {row['second_from']:.0f} to {row['second_to']:.0f})"
     )
+    chance = f"p {probability(row['p'])}"
     if not row["located"]:
-        return (
-            f"{who}: where it comes to hold more than the base is not locatable, as "
-            f"{row['reason']} (best guess: {told}; p {probability(row['p'])})."
-        )
-    return (
-        f"{who}: shared, transition and refinement are {told} "
-        f"(p {probability(row['p'])}; median difference a layer: {row['shared_slope']:+.3f}, "
-        f"{row['transition_slope']:+.3f}, {row['refinement_slope']:+.3f})."
-    ).replace("-0.", "−0.")
+        return f"{who}: {where} is not locatable: {row['reason']} (best guess: {at}; {chance})."
+    slopes = [row[f"{part}_slope"] for part in ("shared", "transition", "refinement")]
+    told = ", ".join(_signed(slope, 3) for slope in slopes)
+    rises = slopes[1] > 0 and slopes[1] == max(slopes)
+    what = "shared, transition and refinement layers meet at" if rises else "the curve bends at"
+    return f"{who}: {what} {at} ({chance}; change of the difference a layer: {told})."
 
 
 def _tasks(rows: Sequence[Facts]) -> Iterator[str]:
-    known = [row for row in rows if row["difference"] is not None]
+    known = [row for row in rows if row["added"] is not None]
     if not known:
         return
-    recipe, mixture, are = _place(rows[0])
-    who = f"Tasks {are} ({mixture}, {recipe}), second half of the depth"
-    first = [f"{row['task']} {row['base_similarity']:.2f}" for row in known[:_NAMED]]
-    last = [f"{row['task']} {row['base_similarity']:.2f}" for row in known[: -_NAMED - 1 : -1]]
-    yield (
-        f"{who}: the base alone is most like the controls of {listed(first)}, least like those of "
-        f"{listed(last)}."
-    )
+    row = known[0]
+    who = f"Tasks {row['tasks_are']} ({row['mixture']}, {row['recipe']}), second half of the depth"
+    names = [f"{row['task']} {row['bare_similarity']:.2f}" for row in known]
+    yield f"{who}: the base alone is most like the control of {_ends(names)}."
     sure = [row for row in known if row["q"] is not None and row["q"] < CLEAR]
-    more = [row for row in sure if row["difference"] > 0]
-    less = [row for row in sure if row["difference"] < 0]
-    more.sort(key=lambda row: -row["difference"])
-    less.sort(key=lambda row: row["difference"])
-    named = [
-        f"{row['task']} {row['difference']:+.2f}".replace("-", "−")
-        for row in [*more[:_NAMED], *less[:_NAMED]]
-    ]
-    unsure = len(known) - len(sure)
+    more = sorted((r for r in sure if r["added"] > 0), key=lambda r: -r["added"])
+    less = sorted((r for r in sure if r["added"] < 0), key=lambda r: r["added"])
+    named = [f"{r['task']} {_signed(r['added'])}" for r in (*more[:_NAMED], *less[:_NAMED])]
     yield (
         f"{who}: the mixture is more like the control than the base in {len(more)} of "
-        f"{len(known)}, less in {len(less)}; {unsure} cannot be told (q < {CLEAR:g} over tasks)"
-        + (f": {listed(named)}." if named else ".")
+        f"{len(known)}, less in {len(less)}; {len(known) - len(sure)} cannot be told "
+        f"(q < {CLEAR:g} over tasks, of these models)" + (f": {listed(named)}." if named else ".")
     )
 
 
-def _alone(rows: Sequence[Facts]) -> Iterator[str]:
+def _ends(names: Sequence[str]) -> str:
+    """The first and the last of ranked names; all where they are few."""
+    if len(names) <= 2 * _NAMED:
+        return listed(list(names))
+    return f"{listed([*names[:_NAMED]])}, least of {listed([*names[: -_NAMED - 1 : -1]])}"
+
+
+def _alone(rows: Sequence[Facts], curves: Sequence[Facts]) -> Iterator[str]:
     """Of a study without mixtures."""
-    last: dict[str, float] = {}
-    for row in rows:
-        if row["model"] == BASE and row["similarity"] is not None:
-            last[row["task"]] = row["similarity"]
-    if last:
-        names = [f"{task} {last[task]:.2f}" for task in sorted(last, key=last.__getitem__)]
+    last = max((row["layer"] for row in rows if row["value"] is not None), default=None)
+    recipe = rows[0]["recipe"]
+    told = {
+        row["task"]: row["value"]
+        for row in curves
+        if (row["recipe"], row["layer"]) == (recipe, last) and row["value"] is not None
+    }
+    if told:
+        names = [f"{task} {told[task]:.2f}" for task in sorted(told, key=lambda t: -told[t])]
         yield (
-            "There is no mixture to compare with. At the last layer the base is least like the "
-            f"controls of {listed(names[:_NAMED])}, most like those of "
-            f"{listed(names[: -_NAMED - 1 : -1])}."
+            f"{recipe}: there is no mixture to compare with. At layer {last} the base is most like "
+            f"the control of {_ends(names)}."
         )
 
 
 def _dimensions(rows: Sequence[Facts]) -> Iterator[str]:
-    known = [row for row in rows if row["base"] is not None and row["base_without"] is not None]
+    known = [r for r in rows if r["bare_value"] is not None and r["bare_without"] is not None]
     if not known:
         return
-    most = max(known, key=lambda row: abs(row["base"] - row["base_without"]))
-    shares = [row["largest_share"] for row in known if row["largest_share"] is not None]
+    most = max(known, key=lambda row: abs(row["bare_value"] - row["bare_without"]))
+    shares = [row["largest_part"] for row in known]
+    row = known[0]
+    who = " ".join(filter(None, [row["recipe"], row["mixture"], row["tasks_are"]]))
     yield (
-        f"A few dimensions of large variance hold {percent(median(shares))} of it at the median "
-        f"layer, {percent(max(shares))} at most. Without them the base's similarity changes most "
-        f"at layer {most['layer']}: from {most['base']:.2f} to {most['base_without']:.2f}."
+        f"{who}: a few dimensions hold {percent(median(shares))} of the variance of the base's "
+        f"states at the median layer, {percent(max(shares))} at most. Without them its similarity "
+        f"changes most at layer {most['layer']}: from {most['bare_value']:.2f} to "
+        f"{most['bare_without']:.2f}."
     )
 
 
 def _separation(rows: Sequence[Facts]) -> Iterator[str]:
-    for key in dict.fromkeys((row["recipe"], row["model"]) for row in rows):
-        part = [r for r in rows if (r["recipe"], r["model"]) == key and r["between_tasks"]]
-        if part:
-            top = max(part, key=lambda row: row["between_tasks"])
-            last = part[-1]
-            yield (
-                f"{key[1]} ({key[0]}): tasks lie farthest apart at layer {top['layer']} "
-                f"({percent(top['between_tasks'])} of the variance of states is between tasks), "
-                f"at the last layer {percent(last['between_tasks'])}."
-            )
-
-
-def _moved(rows: Sequence[Facts]) -> Iterator[str]:
-    for recipe, kind in dict.fromkeys((row["recipe"], row["kind"]) for row in rows):
-        changes: dict[int, list[float]] = {}
-        for row in rows:
-            if (row["recipe"], row["kind"]) == (recipe, kind):
-                changes.setdefault(row["block"], []).append(row["change"])
-        middle = {block: median(values) for block, values in changes.items()}
-        most, least = max(middle, key=middle.__getitem__), min(middle, key=middle.__getitem__)
+    known = [row for row in rows if row["between_tasks"] is not None]
+    if known:
+        top = max(known, key=lambda row: row["between_tasks"])
         yield (
-            f"Weights of {kind}s ({recipe}) moved most in block {most} "
-            f"({100 * middle[most]:.2f} % of their norm in the median), least in block {least} "
-            f"({100 * middle[least]:.2f} %)."
+            f"{top['model']} ({top['recipe']}): tasks lie farthest apart at layer {top['layer']} "
+            f"({percent(top['between_tasks'])} of the variance of states is between tasks); at "
+            f"layer {known[-1]['layer']}, {percent(known[-1]['between_tasks'])}."
         )
+
+
+def _moved(rows: Sequence[Facts]) -> str:
+    most, least = max(rows, key=lambda row: row["change"]), min(rows, key=lambda r: r["change"])
+    return (
+        f"Weights of {counted(most['models'], str(most['kind']))} ({most['recipe']}) moved most in "
+        f"block {most['block']} ({100 * most['change']:.2f} % of their norm in the median), least "
+        f"in block {least['block']} ({100 * least['change']:.2f} %)."
+    )
+
+
+def _unknown(rows: Sequence[Facts]) -> Iterator[str]:
+    places: dict[str, set[int]] = {}
+    tasks: dict[str, set[str]] = {}
+    for row in rows:
+        if row["reason"]:
+            places.setdefault(row["reason"], set()).add(row["layer"])
+            tasks.setdefault(row["reason"], set()).add(row["task"])
+    for reason, layers in places.items():
+        first, last = min(layers), max(layers)
+        where = f"layer {first}" if first == last else f"layers between {first} and {last}"
+        yield f"Not known of {counted(len(tasks[reason]), 'task')} at {where}: {reason}."

@@ -7,18 +7,13 @@ alignments without one example cost as much as a few more: O(n²) a pair. The nu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.linalg.blas import ssyrk
 
-from crosstune.analysis.similarity.kernels import Kernel, centred_states
-
-Packed = Float[np.ndarray, " pairs"]
-"""Upper triangle of examples × examples, row by row, the diagonal among it."""
-Indices = Int[np.ndarray, " _"]
+from crosstune.analysis.similarity.kernels import Kernel
 
 FEWEST = 5
 """Examples without which one cannot be left out."""
@@ -80,56 +75,95 @@ def alignment(x: Aligned, y: Aligned) -> Without:
     return Without(float(whole), both.each / np.sqrt(x.own.each * y.own.each))
 
 
-@lru_cache(8)
-def upper(examples: int) -> tuple[Indices, Indices, Indices]:
-    """Rows and columns of the upper triangle, row by row, and where the diagonal stands in it."""
-    rows, columns = np.triu_indices(examples)
-    return rows, columns, np.flatnonzero(rows == columns)
+class Stack(NamedTuple):
+    """Inner products of centred states, layer by layer, in single precision.
 
-
-def unit(products: Packed, examples: int) -> Packed:
-    """An unbiased kernel of length 1, from the upper triangle of centred states' products.
-
-    Products with centred states sum to 0 in every row, so a row's sum without its diagonal is the
-    diagonal turned over: no sums over pairs are needed.
+    Attributes:
+        products: Of every pair of examples once, in any order that both stacks have in common.
+        diagonals: Of every example with itself.
     """
-    rows, columns, there = upper(examples)
-    diagonal = products[there]
-    shares = diagonal / (examples - 2)
-    whole = diagonal.sum() / ((examples - 1) * (examples - 2))
-    made = products + shares[rows]
-    made += shares[columns] - whole
-    made[there] = 0
-    made /= np.linalg.norm(made)
-    return np.asarray(made)
+
+    products: Float[np.ndarray, "layers pairs"]
+    diagonals: Float[np.ndarray, "layers examples"]
 
 
-def packed_products(states: Float[np.ndarray, "examples width"]) -> Packed:
-    """The upper triangle of the inner products of states less their mean, in single precision.
-
-    Half of the work of the full product; the mean is taken off in double precision before.
+def stacked(states: Sequence[Float[np.ndarray, "examples _"]]) -> Stack:
+    """The products of every layer, each half of the work of a full product of matrices.
 
     Raises:
-        ValueError: As `kernels.centred_states`.
+        ValueError: As `kernels.centred_states`, or the numbers of examples differ.
     """
-    centred = centred_states(states)
-    size = np.abs(centred).max()  # squares of large states would not fit
-    products = ssyrk(1.0, (centred / size).astype(np.float32).T, trans=1)
-    rows, columns, _ = upper(len(states))
-    return np.asarray(products[rows, columns])
+    sizes = {len(layer) for layer in states}
+    if len(sizes) != 1:
+        raise ValueError(f"{sorted(sizes)} examples cannot be the same ones")
+    (n,) = sizes
+    if n < FEWEST:
+        raise ValueError(f"{n} examples are too few; at least {FEWEST} are needed")
+    products = np.zeros((len(states), n * n), dtype=np.float32)
+    diagonals, rounding = np.empty((len(states), n)), np.empty(len(states))
+    for i, layer in enumerate(states):
+        mean = layer.mean(axis=0, dtype=layer.dtype if layer.dtype == np.float64 else np.float32)
+        square = products[i].reshape(n, n)
+        # One triangle is written, in place; the other stays zero.
+        ssyrk(1.0, _centred(layer, mean).T, c=square.T, trans=1, overwrite_c=1)
+        diagonals[i] = square.diagonal()
+        products[i, :: n + 1] = 0
+        rounding[i] = n * 1e-14 * np.vdot(mean, mean)
+    whole = diagonals.sum(axis=1)
+    if not np.isfinite(whole).all():
+        raise ValueError("states hold numbers that are not finite")
+    if (whole <= rounding).any():
+        raise ValueError("the states are constant over the examples, so nothing can be compared")
+    return Stack(products, diagonals)
 
 
-def aligned_map(
-    rows: Sequence[Packed], columns: Sequence[Packed], examples: int
-) -> Float[np.ndarray, "rows columns"]:
-    """Unbiased linear alignments of all pairs, from packed products: one product of matrices."""
-    stacks = []
-    for part in (rows, columns):
-        stack = np.empty((len(part), len(part[0])), dtype=np.float32)
-        for i, products in enumerate(part):
-            stack[i] = unit(products, examples)
-        stacks.append(stack)
-    return np.asarray(stacks[0] @ stacks[1].T, dtype=np.float64)
+def stacked_products(layers: Sequence[Float[np.ndarray, " pairs"]], examples: int) -> Stack:
+    """The same of products that are known: the upper triangle row by row, with its diagonal."""
+    rows, columns = np.triu_indices(examples)
+    there = np.flatnonzero(rows == columns)
+    products = np.array(layers, dtype=np.float32)
+    diagonals = products[:, there].astype(np.float64)
+    products[:, there] = 0
+    return Stack(products, diagonals)
+
+
+def _centred(
+    states: Float[np.ndarray, "examples width"], mean: Float[np.ndarray, " width"]
+) -> Float[np.ndarray, "examples width"]:
+    """Less their mean, in single precision, and less what rounding has left of it."""
+    made = np.ascontiguousarray(states - mean, dtype=np.float32)
+    made -= made.mean(axis=0)
+    return made
+
+
+def aligned_map(x: Stack, y: Stack) -> Float[np.ndarray, "layers others"]:
+    """Unbiased linear alignments of all layers with all others: one product of matrices.
+
+    Products with centred states sum to 0 in every row, so a row's sum without its diagonal is the
+    diagonal turned over, and sums over pairs are needed nowhere.
+    """
+    n = x.diagonals.shape[1]
+    if n != y.diagonals.shape[1]:
+        raise ValueError(f"{n} and {y.diagonals.shape[1]} examples cannot be the same ones")
+    sums = x.diagonals.sum(axis=1), y.diagonals.sum(axis=1)
+    both = _hsic(
+        2 * (x.products @ y.products.T).astype(np.float64),
+        np.outer(*sums),
+        x.diagonals @ y.diagonals.T,
+        n,
+    )
+    own = [
+        _hsic(
+            2 * np.einsum("ij,ij->i", part.products, part.products, dtype=np.float64),
+            part.diagonals.sum(axis=1) ** 2,
+            (part.diagonals**2).sum(axis=1),
+            n,
+        )
+        for part in (x, y)
+    ]
+    # Where most examples are one, nothing may be left without the diagonal.
+    sizes = [np.sqrt(np.where(part > 0, part, np.nan)) for part in own]
+    return np.asarray(both / np.outer(*sizes))
 
 
 def chance_at_most(value: float, examples: int) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from crosstune.analysis.similarity import kernels, subspaces
-from crosstune.analysis.similarity.alignments import aligned_map, packed_products
+from crosstune.analysis.similarity.alignments import aligned_map, stacked
 from crosstune.registry import Registry
 
 States = Float[np.ndarray, "_ _"]
@@ -128,7 +128,7 @@ def similarities(
     """Every layer of one model against every layer of another, on the same examples.
 
     What is of one layer alone is made once; memory is that of the prepared layers: for
-    `linear_cka`, which is computed in single precision, 2 examples² bytes a layer.
+    `linear_cka`, which is computed in single precision, 4 examples² bytes a layer.
 
     Example:
         >>> layers = [np.random.default_rng(i).normal(size=(50, 8)) for i in range(2)]
@@ -136,10 +136,6 @@ def similarities(
         array([1., 1.])
     """
     if measure is linear_cka:
-        examples = {len(states) for states in (*xs, *ys)}
-        if len(examples) != 1:
-            raise ValueError(f"{sorted(examples)} examples cannot be the same ones")
-        first, second = ([packed_products(states) for states in part] for part in (xs, ys))
-        return aligned_map(first, second, examples.pop())
+        return aligned_map(stacked(xs), stacked(ys))
     rows, columns = [[measure.prepared(states) for states in part] for part in (xs, ys)]
     return np.array([[measure.between(row, column) for column in columns] for row in rows])
