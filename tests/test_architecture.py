@@ -270,7 +270,7 @@ def code_lines(text: str) -> int:
 
 def test_the_source_stays_small() -> None:
     texts = {path.relative_to(SOURCE): path.read_text("utf-8") for path in source_files()}
-    assert sum(code_lines(text) for text in texts.values()) <= 15_850
+    assert sum(code_lines(text) for text in texts.values()) <= 16_000
     assert [str(path) for path, text in texts.items() if text.count("\n") > 500] == []
     long = [
         f"{path}:{node.lineno} {node.name}"
