@@ -164,7 +164,11 @@ def _unknown(rows: Sequence[Facts]) -> Iterator[str]:
         if row["reason"]:
             places.setdefault(row["reason"], set()).add(row["layer"])
             tasks.setdefault(row["reason"], set()).add(row["task"])
-    for reason, layers in places.items():
-        first, last = min(layers), max(layers)
+    ranked = sorted(places, key=lambda reason: -len(tasks[reason]))
+    for reason in ranked[:_NAMED]:
+        first, last = min(places[reason]), max(places[reason])
         where = f"layer {first}" if first == last else f"layers between {first} and {last}"
         yield f"Not known of {counted(len(tasks[reason]), 'task')} at {where}: {reason}."
+    if len(ranked) > _NAMED:
+        more = counted(len(ranked) - _NAMED, "more reason")
+        yield f"{more} for what is not known: see the table curves."
