@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg.blas import ssyrk
 
 from crosstune.analysis.similarity.kernels import Kernel
 
@@ -79,7 +78,7 @@ class Stack(NamedTuple):
     """Inner products of centred states, layer by layer, in single precision.
 
     Attributes:
-        products: Of every pair of examples once, in any order that both stacks have in common.
+        products: Of every two examples once, in any order that both stacks have in common.
         diagonals: Of every example with itself.
     """
 
@@ -88,7 +87,7 @@ class Stack(NamedTuple):
 
 
 def stacked(states: Sequence[Float[np.ndarray, "examples _"]]) -> Stack:
-    """The products of every layer, each half of the work of a full product of matrices.
+    """The products of every layer.
 
     Raises:
         ValueError: As `kernels.centred_states`, or the numbers of examples differ.
@@ -99,15 +98,14 @@ def stacked(states: Sequence[Float[np.ndarray, "examples _"]]) -> Stack:
     (n,) = sizes
     if n < FEWEST:
         raise ValueError(f"{n} examples are too few; at least {FEWEST} are needed")
-    products = np.zeros((len(states), n * n), dtype=np.float32)
+    triangle = np.flatnonzero(np.tri(n, k=-1, dtype=bool))
+    products = np.empty((len(states), len(triangle)), dtype=np.float32)
     diagonals, rounding = np.empty((len(states), n)), np.empty(len(states))
     for i, layer in enumerate(states):
-        mean = layer.mean(axis=0, dtype=layer.dtype if layer.dtype == np.float64 else np.float32)
-        square = products[i].reshape(n, n)
-        # One triangle is written, in place; the other stays zero.
-        ssyrk(1.0, _centred(layer, mean).T, c=square.T, trans=1, overwrite_c=1)
+        mean, centred = _centred(layer)
+        square = centred @ centred.T
         diagonals[i] = square.diagonal()
-        products[i, :: n + 1] = 0
+        np.take(square.ravel(), triangle, out=products[i], mode="clip")
         rounding[i] = n * 1e-14 * np.vdot(mean, mean)
     whole = diagonals.sum(axis=1)
     if not np.isfinite(whole).all():
@@ -128,12 +126,13 @@ def stacked_products(layers: Sequence[Float[np.ndarray, " pairs"]], examples: in
 
 
 def _centred(
-    states: Float[np.ndarray, "examples width"], mean: Float[np.ndarray, " width"]
-) -> Float[np.ndarray, "examples width"]:
-    """Less their mean, in single precision, and less what rounding has left of it."""
+    states: Float[np.ndarray, "examples width"],
+) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, "examples width"]]:
+    """Their mean, and they less it and less what rounding has left of it, in single precision."""
+    mean = states.mean(axis=0, dtype=np.promote_types(states.dtype, np.float32))
     made = np.ascontiguousarray(states - mean, dtype=np.float32)
     made -= made.mean(axis=0)
-    return made
+    return mean, made
 
 
 def aligned_map(x: Stack, y: Stack) -> Float[np.ndarray, "layers others"]:
@@ -154,7 +153,7 @@ def aligned_map(x: Stack, y: Stack) -> Float[np.ndarray, "layers others"]:
     )
     own = [
         _hsic(
-            2 * np.einsum("ij,ij->i", part.products, part.products, dtype=np.float64),
+            2 * np.array([np.vdot(row, row) for row in part.products], dtype=np.float64),
             part.diagonals.sum(axis=1) ** 2,
             (part.diagonals**2).sum(axis=1),
             n,
