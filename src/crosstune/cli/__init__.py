@@ -236,6 +236,8 @@ def _run(study: Study, *, out: Path, folder: Path, device: str) -> None:
     print(
         f"\nresults: {out}  (matrix.csv: the matrix; scores/: every answer; adapters/: the models)"
     )
+    if study.layers:
+        print(f"layers:  crosstune layers {out}")
     try:
         print(f"page:    {_write_page(Store(out), matrix=found)}  (open it in a browser)")
     except InputError as error:

@@ -78,7 +78,7 @@ def always(name: str) -> Callable[..., None]:
 
 def layers(
     folder: Folder,
-    measure: Annotated[str, typer.Option(help="Of similarity.")] = "linear_cka",
+    measure: Annotated[str, typer.Option(help="linear_cka, rbf_cka, procrustes, …")] = "linear_cka",
     table: TableName = None,
     form: TextFormat = "table",
     source: Annotated[str | None, typer.Option(help="Only this mixture.")] = None,
@@ -130,7 +130,7 @@ def compare(
     position: Annotated[
         Literal["last_prompt_token", "mean"], typer.Option(help="Whose state stands for a prompt.")
     ] = "last_prompt_token",
-    measure: Annotated[str, typer.Option(help="Of similarity.")] = "linear_cka",
+    measure: Annotated[str, typer.Option(help="linear_cka, rbf_cka, procrustes, …")] = "linear_cka",
     device: Device = "auto",
     table: TableName = None,
     form: TextFormat = "table",

@@ -229,12 +229,7 @@ def _jobs(
     there = kept(base, None, recipe="", seed=0)
     bare = Job(key(base), None, None, None, (), (), 0, _asked(base, questions), there, base)
     jobs = {bare.key: bare}
-    stated = {
-        (source, target): relation
-        for relation, pairs in study.relations.items()
-        for source, targets in pairs.items()
-        for target in targets
-    }
+    stated = _stated(study)
     for seed, recipe, source in product(study.seeds, study.recipes, study.sources):
         way = (source.name, recipe.name)
         training = trainings[way]
@@ -262,34 +257,44 @@ def _jobs(
         )
         jobs.setdefault(job.key, job)
         families = list(dict.fromkeys(draft.known[name].family for name in source.tasks))
-        rows += [
-            {
-                "source": source.name,
-                "source_families": families,
-                "source_tasks": list(source.tasks),
-                "target": question.task.name,
-                "target_family": question.task.family,
-                "relation": stated.get((source.name, question.task.name))
-                or relation(
-                    question.task.name,
-                    question.task.family,
-                    tasks=source.tasks,
-                    families=families,
-                ),
-                "recipe": recipe.name,
-                "condition": question.condition.name,
-                "scoring": question.scoring,
-                "seed": seed,
-                "metrics": list(question.metrics),
-                **asdict(shared[way, question.way]),
+        for question in chosen:
+            pair = (source.name, question.task.name)
+            told = stated.get(pair) or relation(
+                question.task.name, question.task.family, tasks=source.tasks, families=families
+            )
+            keys = {
                 "job_key": job.key,
                 "base_job_key": bare.key,
                 "key": cell_key(ingredients, question.ingredients),
                 "base_key": cell_key(base, question.ingredients),
             }
-            for question in chosen
-        ]
+            said = {"source_families": families, "relation": told, "recipe": recipe.name}
+            found = asdict(shared[way, question.way])
+            rows.append(_row(source, question) | said | {"seed": seed} | found | keys)
     return tuple(jobs.values()), tuple(rows), tuple(layers)
+
+
+def _row(source: Source, question: Question) -> dict[str, Any]:
+    """What a row of plan.json says of a source and a question alone."""
+    return {
+        "source": source.name,
+        "source_tasks": list(source.tasks),
+        "target": question.task.name,
+        "target_family": question.task.family,
+        "condition": question.condition.name,
+        "scoring": question.scoring,
+        "metrics": list(question.metrics),
+    }
+
+
+def _stated(study: Study) -> dict[tuple[str, str], str]:
+    """Relations of sources and targets that the study states."""
+    return {
+        (source, target): relation
+        for relation, pairs in study.relations.items()
+        for source, targets in pairs.items()
+        for target in targets
+    }
 
 
 def _asked(job: dict[str, Any], questions: Sequence[Question]) -> dict[str, Question]:

@@ -70,7 +70,7 @@ def test_the_planted_bends_are_located(found: Analysis) -> None:
     assert "shared, transition and refinement layers meet at" in found.sentences[1]
     (apart,) = (row for row in rows(found, "segments") if row["tasks_are"] == "held out")
     assert not apart["located"]
-    assert "too few" in apart["reason"]
+    assert "at least 6 tasks" in apart["reason"]
 
 
 def test_what_the_mixture_adds_is_told_task_by_task(found: Analysis) -> None:
@@ -207,7 +207,7 @@ def test_a_part_of_the_study_is_looked_at(tmp_path: Path) -> None:
     part = analyze(store, "layers", matrix=matrix.slice(target="t2"))
     assert {row["task"] for row in rows(part, "curves")} == {"t2"}
     (row,) = rows(part, "segments")
-    assert "too few" in row["reason"]
+    assert "at least 6 tasks" in row["reason"]
 
 
 def test_a_damaged_plan_is_told(tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ def test_the_order_of_the_tasks_and_a_line_added_to_all_play_no_part() -> None:
 @pytest.mark.parametrize(
     ("table", "told"),
     [
-        (np.zeros((4, 30)), "4 tasks and 30 layers are too few"),
-        (np.zeros((24, 6)), "24 tasks and 6 layers are too few"),
+        (np.zeros((4, 30)), "4 tasks and 30 layers; at least 6 tasks"),
+        (np.zeros((24, 6)), "24 tasks and 6 layers; at least 6 tasks and 8 layers"),
         (np.full((24, 30), np.nan), "not known"),
     ],
 )

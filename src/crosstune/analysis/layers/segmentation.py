@@ -79,8 +79,8 @@ def segmentation(
     tasks, layers = curves.shape
     if tasks < FEWEST_TASKS or layers < FEWEST_LAYERS:
         raise ValueError(
-            f"{tasks} tasks and {layers} layers are too few; "
-            f"{FEWEST_TASKS} and {FEWEST_LAYERS} are needed"
+            f"{tasks} tasks and {layers} layers; at least {FEWEST_TASKS} tasks and "
+            f"{FEWEST_LAYERS} layers are needed"
         )
     if not np.isfinite(curves).all():
         raise ValueError("a value of the curves is not known")

@@ -11,6 +11,8 @@ from crosstune.analysis.wording import counted, listed, percent, probability
 
 CLEAR = 0.05
 _NAMED = 3
+_LEAST = 0.02
+"""Change of a similarity that is worth a sentence."""
 
 
 def sentences(
@@ -128,12 +130,16 @@ def _dimensions(rows: Sequence[Facts]) -> Iterator[str]:
     most = max(known, key=lambda row: abs(row["bare_value"] - row["bare_without"]))
     shares = [row["largest_part"] for row in known]
     row = known[0]
-    who = " ".join(filter(None, [row["recipe"], row["mixture"], row["tasks_are"]]))
+    who = f"Tasks {row['tasks_are']} ({', '.join(filter(None, [row['mixture'], row['recipe']]))})"
+    changes = (
+        f"its similarity changes most at layer {most['layer']}: from {most['bare_value']:.2f} to "
+        f"{most['bare_without']:.2f}"
+    )
+    if abs(most["bare_value"] - most["bare_without"]) < _LEAST:
+        changes = f"no similarity of it changes by {_LEAST:g}"
     yield (
         f"{who}: a few dimensions hold {percent(median(shares))} of the variance of the base's "
-        f"states at the median layer, {percent(max(shares))} at most. Without them its similarity "
-        f"changes most at layer {most['layer']}: from {most['bare_value']:.2f} to "
-        f"{most['bare_without']:.2f}."
+        f"states at the median layer, {percent(max(shares))} at most. Without them {changes}."
     )
 
 

@@ -176,7 +176,7 @@ def chance_at_most(value: float, examples: int) -> float:
 
     Example:
         >>> round(chance_at_most(0.02, 500), 3), chance_at_most(-0.1, 500)
-        (0.019, 1.0)
+        (0.02, 1.0)
     """
     if value <= 0:
         return 1.0

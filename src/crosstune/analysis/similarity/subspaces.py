@@ -110,5 +110,5 @@ def _has_room(x: Span, y: Span) -> None:
     if filled > examples - 1:
         raise ValueError(
             f"states of {len(x.sizes)} and {len(y.sizes)} directions need at least {filled + 1} "
-            f"examples to be correlated, not {examples}; svcca and linear_cka do with fewer"
+            f"examples to be correlated, not {examples}; linear_cka does with fewer"
         )
