@@ -248,12 +248,7 @@ class Worker:
                 progress=progress,
             ),
         )
-        record = {
-            "key": name,
-            "job_key": job.key,
-            "source": job.source,
-            "recipe": job.recipe and job.recipe.name,
-            "seed": job.seed,
+        record = _origin(job, name) | {
             "task": probe.task.name,
             "position": probe.ingredients["position"],
             "ingredients": {"job": job.ingredients, "probe": probe.ingredients},
@@ -289,12 +284,7 @@ class Worker:
         answers, budget = self._answers(question, progress)
         outcomes = _outcomes(question, answers)
         now = self._proved(proof)
-        cell = {
-            "key": name,
-            "job_key": job.key,
-            "source": job.source,
-            "recipe": job.recipe and job.recipe.name,
-            "seed": job.seed,
+        cell = _origin(job, name) | {
             "target": question.task.name,
             "condition": question.condition.name,
             "scoring": question.scoring,
@@ -363,6 +353,17 @@ class Worker:
         self.store.fail(name, failure)
         self.reporter.say(f"failed: {title}: {failure['reason']}")
         return 1
+
+
+def _origin(job: Job, name: str) -> dict[str, Any]:
+    """Of which model an entry is, as it is recorded with it."""
+    return {
+        "key": name,
+        "job_key": job.key,
+        "source": job.source,
+        "recipe": job.recipe and job.recipe.name,
+        "seed": job.seed,
+    }
 
 
 def without_paths(text: str) -> str:

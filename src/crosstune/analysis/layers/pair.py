@@ -37,9 +37,10 @@ def compare(
     """
     measure_of(measure)
     maps = {task: _map(*both, measure) for task, both in states.items()}
-    depths = [
-        row for task, both in states.items() for row in _depth(task, *both, *maps[task], measure)
-    ]
+    depths: list[Facts] = []
+    for task, (one, other) in states.items():
+        values, reasons, errors = maps[task]
+        depths += _depth(task, one, other, values, reasons, errors)
     first, second = names
     tables = (
         Table.of(
@@ -56,7 +57,7 @@ def compare(
             "Layers against layers",
             f"Mean over tasks; rows: {first}, columns: {second}.",
             columns=_MAP,
-            rows=_mean_map([values for values, _ in maps.values()]),
+            rows=_mean_map([values for values, _, _ in maps.values()]),
         ),
     )
     figures = (
@@ -87,8 +88,11 @@ def compare(
 
 def _map(
     first: States, second: States, measure: str
-) -> tuple[Float[np.ndarray, "layers others"], dict[tuple[int, int], str]]:
-    """All layers against all layers, NaN where they cannot be compared, and why not."""
+) -> tuple[Float[np.ndarray, "layers others"], dict[tuple[int, int], str], dict[int, float]]:
+    """All layers against all layers, NaN where they cannot be compared, and why not.
+
+    Then the standard errors of layers at the same depth, where the measure has them.
+    """
     rows, columns = (
         [prepare(kept, layer, measure) for layer in range(kept.layers)] for kept in (first, second)
     )
@@ -105,7 +109,17 @@ def _map(
                 reasons[layer, other] = told
             else:
                 found[layer, other] = told.whole
-    return found, reasons
+    errors = {}
+    for layer, x in enumerate(rows if measure in KERNELS else ()):
+        told = between(x, columns[_counterpart(layer, first, second)], measure)
+        if not isinstance(told, str):
+            errors[layer] = told.error
+    return found, reasons, errors
+
+
+def _counterpart(layer: int, first: States, second: States) -> int:
+    """The layer at the same depth: the embedding of the embedding, the last of the last."""
+    return round(layer * (second.layers - 1) / (first.layers - 1))
 
 
 def _depth(
@@ -114,11 +128,10 @@ def _depth(
     second: States,
     values: Float[np.ndarray, "layers others"],
     reasons: Mapping[tuple[int, int], str],
-    measure: str,
+    errors: Mapping[int, float],
 ) -> Iterator[Facts]:
     for layer in range(first.layers):
-        # The embedding is the embedding's counterpart, the last layer the last one's.
-        other = round(layer * (second.layers - 1) / (first.layers - 1))
+        other = _counterpart(layer, first, second)
         said: Facts = {
             "task": task,
             "layer": layer,
@@ -135,12 +148,10 @@ def _depth(
             "best_layer": best,
             "best_similarity": float(values[layer, best]),
         }
-        if measure in KERNELS:
-            told = between(prepare(first, layer, measure), prepare(second, other, measure), measure)
-            assert not isinstance(told, str)
+        if layer in errors:
             said |= {
-                "low": value - 1.96 * told.error,
-                "high": min(1.0, value + 1.96 * told.error),
+                "low": value - 1.96 * errors[layer],
+                "high": min(1.0, value + 1.96 * errors[layer]),
                 "chance": chance_at_most(value, first.examples),
             }
         yield said
